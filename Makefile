@@ -1,0 +1,45 @@
+# Each target does its own set-up: all it needs is Python 3.11 or newer and make.
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-full lint bench clean
+
+demo: .venv/demo
+	$(PY) -m examples.flights
+
+test: .venv/dev
+	$(PY) -m pytest -q -n 2 --dist loadscope -m "not full"
+
+test-full: .venv/dev
+	$(PY) -m pytest -q
+
+lint: .venv/dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m basedpyright
+
+bench: .venv/bench
+	$(PY) -m benchmarks
+
+.venv/base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) torch numpy
+	$(PIP) -e .
+	touch $@
+
+.venv/demo: .venv/base
+	$(PIP) -e '.[demo]'
+	touch $@
+
+.venv/dev: .venv/base
+	$(PIP) -e '.[demo,test,lint]'
+	touch $@
+
+.venv/bench: .venv/base
+	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps fbgemm-gpu-cpu==1.8.0
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: the loops under the layers and the optimisers."""

@@ -1,0 +1,5 @@
+"""Categories to ids and back: columns of any library in, int64 tensors out."""
+
+from catembed.vocabulary.vocabulary import UNKNOWN, Vocabulary
+
+__all__ = ["UNKNOWN", "Vocabulary"]

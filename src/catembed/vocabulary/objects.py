@@ -1,0 +1,150 @@
+"""Python values, flat, to one Arrow array of one kind.
+
+``None``, NaN, NaT and ``pandas.NA`` are missing. All other values must be of one kind: Arrow alone would turn
+``["a", b"b"]`` into bytes and ``[1, 2.5]`` into floats without a word, so the kinds are told apart here first.
+"""
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from catembed.errors import VocabularyError
+from catembed.vocabulary.kinds import ARROW_TYPES, PLURALS, show, show_position
+
+Shape = tuple[int, ...]
+
+# Types whose every value is of one kind: a column made of these alone needs no look at each value.
+_PLAIN: dict[type, str | None] = {
+    type(None): None,
+    str: "string",
+    np.str_: "string",
+    bytes: "bytes",
+    np.bytes_: "bytes",
+    bool: "boolean",
+    np.bool_: "boolean",
+    int: "integer",
+    dt.date: "date",
+    **{np.dtype(code).type: "integer" for code in "bhilqBHILQ"},
+}
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def from_objects(values: list[Any], shape: Shape) -> tuple[pa.Array, str | None]:
+    """A list of Python, NumPy or pandas scalars as an Arrow array, and its kind (None: all missing)."""
+    kind = _common_kind(values, shape)
+    if kind is None:
+        return pa.nulls(len(values)), None
+    if any(issubclass(t, np.datetime64) for t in set(map(type, values))):
+        values = [_to_python(value) if isinstance(value, np.datetime64) else value for value in values]
+    try:
+        return pa.array(values, type=ARROW_TYPES[kind], from_pandas=True), kind
+    except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
+        raise _explain(values, shape, error) from None
+
+
+def kind_of(value: object) -> str | None:
+    """The kind of one scalar, None where it is missing; raises ``VocabularyError`` where it is no category."""
+    if type(value) in _PLAIN:
+        return _PLAIN[type(value)]
+    if is_missing(value):
+        return None
+    for types, kind in _SUBCLASSES:
+        if isinstance(value, types):
+            return kind
+    if isinstance(value, (float, np.floating)):
+        return _kind_of_float(value)
+    if isinstance(value, dt.datetime):
+        if getattr(value, "nanosecond", 0):
+            raise VocabularyError("is finer than a microsecond: round it to 'us'")
+        return "timestamp" if value.utcoffset() is None else "timestamp[UTC]"
+    if isinstance(value, np.datetime64):
+        return _kind_of_datetime64(value)
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise VocabularyError(
+        f"is of type {name}, which is no category; categories are strings, bytes, integers, booleans, dates "
+        f"or timestamps: convert the values first, for example with str()"
+    )
+
+
+def is_missing(value: object) -> bool:
+    """Whether a scalar stands for a missing value: None, NaN, NaT, ``pandas.NA``."""
+    if value is None:
+        return True
+    if isinstance(value, (float, np.floating)):
+        return bool(value != value)
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas.")
+
+
+_SUBCLASSES = ((str, "string"), (bytes, "bytes"), ((int, np.integer), "integer"))
+
+
+def _common_kind(values: list[Any], shape: Shape) -> str | None:
+    types = set(map(type, values))
+    if types <= _PLAIN.keys():
+        kinds = {_PLAIN[t] for t in types} - {None}
+        if len(kinds) <= 1:
+            return next(iter(kinds), None)
+    first: dict[str, int] = {}
+    for position, value in enumerate(values):
+        try:
+            kind = kind_of(value)
+        except VocabularyError as fact:
+            raise VocabularyError(f"{show(value)} at {show_position(position, shape)} {fact}") from None
+        if kind is not None:
+            first.setdefault(kind, position)
+    if len(first) > 1:
+        found = " and ".join(
+            f"{PLURALS[kind]} ({show(values[at])} at {show_position(at, shape)})" for kind, at in first.items()
+        )
+        raise VocabularyError(f"mixed types: {found}; convert all values to one type")
+    return next(iter(first), None)
+
+
+def _kind_of_float(value: float | np.floating) -> str:
+    if value != np.floor(value):
+        raise VocabularyError("is no whole number: floats are no categories; round, bin or use strings")
+    exact = 2.0 ** (np.finfo(type(value)).nmant + 1)
+    if not abs(value) < exact:
+        raise VocabularyError(f"is too large for a float to tell integers apart (allowed: below {exact:.0f})")
+    return "integer"
+
+
+def _kind_of_datetime64(value: np.datetime64) -> str:
+    is_date = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D")
+    if not 1 <= value.astype("M8[Y]").astype(int) + 1970 <= 9999:
+        raise VocabularyError("is outside the years 1 to 9999")
+    if not is_date and value.astype("M8[us]") != value:
+        raise VocabularyError("is finer than a microsecond: round it to 'us'")
+    return "date" if is_date else "timestamp"
+
+
+def _to_python(value: np.datetime64) -> dt.date | None:
+    is_date = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D")
+    return None if np.isnat(value) else value.astype("M8[D]" if is_date else "M8[us]").item()
+
+
+def _explain(values: list[Any], shape: Shape, error: Exception) -> VocabularyError:
+    """Why Arrow refused values whose kinds agree: the first one it cannot hold."""
+    for position, value in enumerate(values):
+        where = show_position(position, shape)
+        if isinstance(value, str) and not _is_unicode(value):
+            return VocabularyError(
+                f"{show(value)} at {where} holds a lone surrogate, so it is no valid Unicode; clean it, "
+                "for example with text.encode('utf-8', 'replace').decode()"
+            )
+        if isinstance(value, (int, np.integer)) and int(value) not in _INT64:
+            return VocabularyError(f"{show(value)} at {where} does not fit 64 bits; use strings for such integers")
+    return VocabularyError(f"the values cannot be read as one column: {error}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""``EmbeddingBag``: torch's pooled embedding, with any integer as index, checked offsets and told range errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from catembed.functional import embedding_bag
+
+__all__ = ["EmbeddingBag"]
+
+
+class EmbeddingBag(torch.nn.EmbeddingBag):
+    """Sums, means or maxima over bags of rows: ``(B, N)``, or ``(N,)`` with ``B`` offsets, give ``(B, embedding_dim)``.
+
+    Takes every argument of :class:`torch.nn.EmbeddingBag` and means the same by it. ``name`` is how error messages
+    call the table. Ids and offsets may have any integer dtype, or be lists of ints or NumPy arrays of integers.
+
+    Raises, when called:
+        OutOfRangeError: an id outside ``[0, num_embeddings)``; an ``IndexError``, where torch raises ``RuntimeError``.
+        ValueError: offsets that do not start at 0, decrease or leave the input.
+
+    >>> layer = EmbeddingBag(3, 5, mode="sum")
+    >>> layer([0, 2, 1], [0, 2]).shape
+    torch.Size([2, 5])
+    """
+
+    # On the class, so that a layer turned into this class, or pickled without a name, has one.
+    name: str | None = None
+
+    def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.name = name
+
+    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Pool the rows of each bag: ``(B, embedding_dim)``."""
+        return embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            self.max_norm,
+            self.norm_type,
+            self.scale_grad_by_freq,
+            self.mode,
+            self.sparse,
+            per_sample_weights,
+            self.include_last_offset,
+            self.padding_idx,
+            name=self.name,
+        )
+
+    def extra_repr(self) -> str:
+        """Torch's own line, and the name if there is one."""
+        return super().extra_repr() + (f", name={self.name!r}" if self.name is not None else "")

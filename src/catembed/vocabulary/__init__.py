@@ -1,5 +1,5 @@
 """Categories to ids and back: columns of any library in, int64 tensors out."""
 
-from catembed.vocabulary.vocabulary import UNKNOWN, Vocabulary
+from catembed.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["UNKNOWN", "Vocabulary"]
+__all__ = ["Vocabulary"]

@@ -28,7 +28,7 @@ class Index:
             ticks = _ticks(categories)
             self._order = np.argsort(ticks, kind="stable")
             self._sorted = ticks[self._order]
-            self.distinct = len(np.unique(ticks))
+            self.distinct = len(ticks) and 1 + int((self._sorted[1:] != self._sorted[:-1]).sum())
 
     def find(self, values: pa.Array) -> np.ndarray:
         """The position of each value among the categories, int64; -1 where it is missing or not found."""

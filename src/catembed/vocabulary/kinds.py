@@ -1,15 +1,15 @@
-"""The kinds of category a vocabulary can hold, and how their values are written in messages.
+"""The kinds of category a vocabulary can hold, and a column of one kind: what this folder's files share.
 
-The base module of this folder. Every kind has one Arrow type, whatever library its values came from, so equal
-values have equal bytes: strings and bytes with 64-bit offsets, integers as int64, dates as days, timestamps
-as microseconds (in UTC where they have a time zone). Values of different kinds are never equal: ``1`` is
-neither ``"1"`` nor ``True``, and a date is no timestamp.
+Every kind has one Arrow type, whatever library its values came from, so equal values have equal bytes:
+strings and bytes with 64-bit offsets, integers as int64, dates as days, timestamps as microseconds (in UTC
+where they have a time zone). Values of different kinds are never equal: ``1`` is neither ``"1"`` nor ``True``,
+and a date is no timestamp.
 """
 
-import datetime as dt
-import math
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 EMPTY = "empty"  # a vocabulary made from no values at all: nothing tells what it would hold
@@ -25,58 +25,49 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     EMPTY: pa.null(),
 }
 
-PLURALS = {
-    "string": "strings",
-    "bytes": "bytes",
-    "integer": "integers",
-    "boolean": "booleans",
-    "date": "dates",
-    "timestamp": "timestamps without a time zone",
-    "timestamp[UTC]": "timestamps with a time zone",
-    EMPTY: "no categories",
-}
-
 VARIABLE_WIDTH = ("string", "bytes")
 
-_LONGEST_SHOWN = 60
+ALLOWED = (
+    "categories are strings, bytes, integers, booleans, dates or timestamps: convert the values first, for "
+    "example to strings"
+)
+
+Shape = tuple[int, ...]
 
 
-def show(value: object) -> str:
-    """A value as messages quote it: its repr, cut where it is long; dates and times in ISO form."""
-    if isinstance(value, (str, bytes)) and len(value) > _LONGEST_SHOWN:
-        return f"{value[: _LONGEST_SHOWN - 20]!r}… ({len(value)} long)"
-    if isinstance(value, dt.date):
-        return str(value)
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of one kind in its one Arrow type.
 
-
-def show_position(flat: int, shape: tuple[int, ...]) -> str:
-    """Where the value with flat index ``flat`` stands in a column of this shape, as messages say it.
-
-    >>> show_position(3, (7,)), show_position(3, (2, 2)), show_position(0, ())
-    ('position 3', 'position (1, 1)', 'the value itself')
+    ``values`` holds the values themselves or, where ``codes`` is given, the dictionary that the codes point
+    into (-1: missing). ``kind`` is None where nothing tells it: every value is missing.
     """
-    if not shape:
-        return "the value itself"
-    if len(shape) == 1:
-        return f"position {flat}"
-    index = []
-    for size in reversed(shape):
-        flat, remainder = divmod(flat, size)
-        index.append(remainder)
-    return f"position ({', '.join(map(str, reversed(index)))})"
 
+    values: pa.Array
+    codes: np.ndarray | None
+    shape: Shape
+    kind: str | None
 
-def show_positions(flats: Iterable[int], shape: tuple[int, ...], total: int) -> str:
-    """The first few positions of ``total``, as messages list them."""
-    shown = [show_position(flat, shape).removeprefix("position ") for flat in flats]
-    if not shape:
-        return shown[0]
-    more = ", …" if total > len(shown) else ""
-    return f"position{'s' if total > 1 else ''} {', '.join(shown)}{more}"
+    def spread(self, ids: np.ndarray) -> np.ndarray:
+        """One id for each of ``values`` to one for each place of the column, flat; -1 where missing."""
+        return ids if self.codes is None else np.append(ids, -1)[self.codes]
 
+    def missing(self) -> np.ndarray:
+        """Which places hold no value: bool, flat."""
+        gone = self.values.is_null().to_numpy(zero_copy_only=False)
+        return gone if self.codes is None else np.append(gone, True)[self.codes]
 
-def size_of(shape: tuple[int, ...]) -> int:
-    """How many values a column of this shape has."""
-    return math.prod(shape)
+    def plain(self) -> pa.Array:
+        """The values of the column, flat, without a dictionary."""
+        if self.codes is None:
+            return self.values
+        return self.values.take(pa.array(self.codes, mask=self.codes < 0))
+
+    def take(self, positions: np.ndarray) -> pa.Array:
+        """The values at these flat positions, none of which is missing."""
+        return self.values.take(pa.array(positions if self.codes is None else self.codes[positions]))
+
+    def first(self, places: np.ndarray) -> tuple[int, Any]:
+        """The first place that this flat bool array marks, and its value."""
+        place = int(places.argmax())
+        return place, self.take(np.array([place]))[0].as_py()

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
-from catembed.vocabulary.kinds import ARROW_TYPES, PLURALS, show, show_position
-
-Shape = tuple[int, ...]
+from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact
+from catembed.vocabulary.kinds import ALLOWED, ARROW_TYPES, Shape
+from catembed.vocabulary.text import PLURALS, show, where
 
 # Types whose every value is of one kind: a column made of these alone needs no look at each value.
 _PLAIN: dict[type, str | None] = {
@@ -28,6 +28,7 @@ _PLAIN: dict[type, str | None] = {
     dt.date: "date",
     **{np.dtype(code).type: "integer" for code in "bhilqBHILQ"},
 }
+_SUBCLASSES = ((str, "string"), (bytes, "bytes"), ((int, np.integer), "integer"))
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -42,31 +43,7 @@ def from_objects(values: list[Any], shape: Shape) -> tuple[pa.Array, str | None]
     try:
         return pa.array(values, type=ARROW_TYPES[kind], from_pandas=True), kind
     except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
-        raise _explain(values, shape, error) from None
-
-
-def kind_of(value: object) -> str | None:
-    """The kind of one scalar, None where it is missing; raises ``VocabularyError`` where it is no category."""
-    if type(value) in _PLAIN:
-        return _PLAIN[type(value)]
-    if is_missing(value):
-        return None
-    for types, kind in _SUBCLASSES:
-        if isinstance(value, types):
-            return kind
-    if isinstance(value, (float, np.floating)):
-        return _kind_of_float(value)
-    if isinstance(value, dt.datetime):
-        if getattr(value, "nanosecond", 0):
-            raise VocabularyError("is finer than a microsecond: round it to 'us'")
-        return "timestamp" if value.utcoffset() is None else "timestamp[UTC]"
-    if isinstance(value, np.datetime64):
-        return _kind_of_datetime64(value)
-    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    raise VocabularyError(
-        f"is of type {name}, which is no category; categories are strings, bytes, integers, booleans, dates "
-        f"or timestamps: convert the values first, for example with str()"
-    )
+        raise VocabularyError(_explain(values, shape, error)) from None
 
 
 def is_missing(value: object) -> bool:
@@ -80,9 +57,6 @@ def is_missing(value: object) -> bool:
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas.")
 
 
-_SUBCLASSES = ((str, "string"), (bytes, "bytes"), ((int, np.integer), "integer"))
-
-
 def _common_kind(values: list[Any], shape: Shape) -> str | None:
     types = set(map(type, values))
     if types <= _PLAIN.keys():
@@ -92,54 +66,76 @@ def _common_kind(values: list[Any], shape: Shape) -> str | None:
     first: dict[str, int] = {}
     for position, value in enumerate(values):
         try:
-            kind = kind_of(value)
+            kind = _kind_of(value)
         except VocabularyError as fact:
-            raise VocabularyError(f"{show(value)} at {show_position(position, shape)} {fact}") from None
+            raise VocabularyError(f"{show(value)}{where(position, shape)} {fact}") from None
         if kind is not None:
             first.setdefault(kind, position)
     if len(first) > 1:
-        found = " and ".join(
-            f"{PLURALS[kind]} ({show(values[at])} at {show_position(at, shape)})" for kind, at in first.items()
-        )
+        found = " and ".join(f"{PLURALS[kind]} ({show(values[at])}{where(at, shape)})" for kind, at in first.items())
         raise VocabularyError(f"mixed types: {found}; convert all values to one type")
     return next(iter(first), None)
 
 
+def _kind_of(value: object) -> str | None:
+    """The kind of one scalar, None where it is missing; raises the reason why it is no category."""
+    if type(value) in _PLAIN:
+        return _PLAIN[type(value)]
+    if is_missing(value):
+        return None
+    for types, kind in _SUBCLASSES:
+        if isinstance(value, types):
+            return kind
+    if isinstance(value, (float, np.floating)):
+        return _kind_of_float(value)
+    if isinstance(value, dt.datetime):
+        if getattr(value, "nanosecond", 0):  # pandas.Timestamp; Arrow would cut it off
+            raise VocabularyError(TOO_FINE)
+        return "timestamp" if value.utcoffset() is None else "timestamp[UTC]"
+    if isinstance(value, np.datetime64):
+        return _kind_of_datetime64(value)
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise VocabularyError(f"is of type {name}; {ALLOWED}")
+
+
 def _kind_of_float(value: float | np.floating) -> str:
     if value != np.floor(value):
-        raise VocabularyError("is no whole number: floats are no categories; round, bin or use strings")
-    exact = 2.0 ** (np.finfo(type(value)).nmant + 1)
+        raise VocabularyError(NO_WHOLE_NUMBER)
+    exact = largest_exact(np.result_type(value))
     if not abs(value) < exact:
-        raise VocabularyError(f"is too large for a float to tell integers apart (allowed: below {exact:.0f})")
+        raise VocabularyError(f"is too large for a float to tell integers apart (they must be below {exact:.0f})")
     return "integer"
 
 
 def _kind_of_datetime64(value: np.datetime64) -> str:
-    is_date = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D")
     if not 1 <= value.astype("M8[Y]").astype(int) + 1970 <= 9999:
         raise VocabularyError("is outside the years 1 to 9999")
-    if not is_date and value.astype("M8[us]") != value:
-        raise VocabularyError("is finer than a microsecond: round it to 'us'")
-    return "date" if is_date else "timestamp"
+    if _is_date(value):
+        return "date"
+    if value.astype("M8[us]").astype(value.dtype) != value:
+        raise VocabularyError(TOO_FINE)
+    return "timestamp"
 
 
-def _to_python(value: np.datetime64) -> dt.date | None:
-    is_date = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D")
-    return None if np.isnat(value) else value.astype("M8[D]" if is_date else "M8[us]").item()
+def _is_date(value: np.datetime64) -> bool:
+    return np.datetime_data(value.dtype)[0] in DATE_UNITS
 
 
-def _explain(values: list[Any], shape: Shape, error: Exception) -> VocabularyError:
+def _to_python(value: np.datetime64) -> Any:
+    return None if np.isnat(value) else value.astype("M8[D]" if _is_date(value) else "M8[us]").item()
+
+
+def _explain(values: list[Any], shape: Shape, error: Exception) -> str:
     """Why Arrow refused values whose kinds agree: the first one it cannot hold."""
     for position, value in enumerate(values):
-        where = show_position(position, shape)
         if isinstance(value, str) and not _is_unicode(value):
-            return VocabularyError(
-                f"{show(value)} at {where} holds a lone surrogate, so it is no valid Unicode; clean it, "
-                "for example with text.encode('utf-8', 'replace').decode()"
+            return (
+                f"{show(value)}{where(position, shape)} holds a lone surrogate, so it is no valid Unicode; clean "
+                "it, for example with text.encode('utf-8', 'replace').decode()"
             )
         if isinstance(value, (int, np.integer)) and int(value) not in _INT64:
-            return VocabularyError(f"{show(value)} at {where} does not fit 64 bits; use strings for such integers")
-    return VocabularyError(f"the values cannot be read as one column: {error}")
+            return f"{show(value)}{where(position, shape)} does not fit int64; use strings"
+    return f"the values cannot be read as one column: {error}"
 
 
 def _is_unicode(text: str) -> bool:

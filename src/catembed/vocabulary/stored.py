@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import FormatError
-from catembed.vocabulary.kinds import ARROW_TYPES, EMPTY, VARIABLE_WIDTH, show
+from catembed.vocabulary.kinds import ARROW_TYPES, EMPTY, VARIABLE_WIDTH
+from catembed.vocabulary.text import show
 
 HEADER_KEYS = {"kind", "unseen", "missing", "name", "fingerprint"}
 

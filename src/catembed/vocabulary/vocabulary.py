@@ -18,27 +18,26 @@ import numpy as np
 import torch
 
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
+from catembed.vocabulary import messages
+from catembed.vocabulary.text import show
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from catembed.vocabulary.columns import Column
+    from catembed.vocabulary.kinds import Column
 
 UNSEEN = ("error", "unknown")
 MISSING = ("error", "unknown", "own")
 
 
 class _Unknown:
-    """What ``decode`` gives for the unknown row: there is one such object, ``catembed.vocabulary.UNKNOWN``."""
+    """What ``decode`` gives for the unknown row: there is one such object, ``Vocabulary.UNKNOWN``."""
 
     def __repr__(self) -> str:
         return "<unknown>"
 
     def __reduce__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN = _Unknown()
+        return "Vocabulary.UNKNOWN"
 
 
 class Vocabulary:
@@ -70,21 +69,25 @@ class Vocabulary:
     tensor([2, 0, 1])
     """
 
+    UNKNOWN = _Unknown()
+
     def __init__(
         self, categories: Any, *, unseen: str = "error", missing: str = "error", name: str | None = None
     ) -> None:
+        name = _column_name(categories) if name is None else name
         _check_policies(unseen, missing, name)
         column = _read(categories, name)
         if len(column.shape) != 1:
             raise VocabularyError(
                 f"{_label(name)}categories must be a one-dimensional column, got shape {column.shape}; "
-                f"for a single category write [value]"
+                "a single category is written [value]"
             )
         if column.missing().any():
-            _refuse_missing(column, name, "leave them out, and make the vocabulary with")
+            advice = "leave them out, and make the vocabulary with"
+            raise VocabularyError(_label(name) + messages.missing(column, advice))
         # A copy: the column may share memory with an array that its owner goes on changing.
         values = column.plain().take(np.arange(column.shape[0]))
-        self._set(values, column.kind or "empty", unseen, missing, name, None)
+        self._set(values, column.kind or "empty", unseen, missing, name)
 
     @classmethod
     def fit(
@@ -118,6 +121,7 @@ class Vocabulary:
         """
         from catembed.vocabulary import fit
 
+        name = _column_name(column) if name is None else name
         _check_policies(unseen, missing, name)
         if order not in fit.ORDERS:
             raise VocabularyError(f"order must be one of {_choices(fit.ORDERS)}, got {order!r}")
@@ -126,39 +130,27 @@ class Vocabulary:
         read = _read(column, name)
         gone = int(read.missing().sum())
         if gone and missing == "error":
-            _refuse_missing(read, name, "drop or fill them, or choose")
+            raise VocabularyError(_label(name) + messages.missing(read, "drop or fill them, or choose"))
         values, often = fit.count(read.plain())
         kept = fit.select(values, often, min_count=min_count, max_size=max_size, order=order)
         cut = int(often.sum() - often[kept].sum())
-        reserved = []
-        if missing == "own":
-            reserved.append(gone)
+        reserved = [gone] if missing == "own" else []
         if unseen == "unknown":
             reserved.append(cut + (gone if missing == "unknown" else 0))
-        counts = np.concatenate([np.array(reserved, np.int64), often[kept]])
         self = cls.__new__(cls)
-        self._set(values.take(kept), read.kind or "empty", unseen, missing, name, counts)
+        self._set(values.take(kept), read.kind or "empty", unseen, missing, name)
+        self._counts = _read_only(np.concatenate([np.array(reserved, np.int64), often[kept]]))
         return self
 
-    def _set(
-        self,
-        categories: pa.Array,
-        kind: str,
-        unseen: str,
-        missing: str,
-        name: str | None,
-        counts: np.ndarray | None,
-    ) -> None:
+    def _set(self, categories: pa.Array, kind: str, unseen: str, missing: str, name: str | None) -> None:
         from catembed.vocabulary.index import Index
 
-        self._categories = categories
-        self._kind, self._unseen, self._missing, self._name = kind, unseen, missing, name
-        self._counts = counts
-        if counts is not None:
-            counts.setflags(write=False)
+        self._categories, self._kind, self._name = categories, kind, name
+        self._unseen, self._missing = unseen, missing
+        self._counts: np.ndarray | None = None
         self._index = Index(categories)
         if self._index.distinct < len(categories):
-            raise VocabularyError(f"{_label(name)}{_duplicates(categories)}")
+            raise VocabularyError(_label(name) + messages.duplicates(categories))
 
     # What it is
 
@@ -253,9 +245,7 @@ class Vocabulary:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        from catembed.vocabulary.kinds import show
-
-        shown = [show(value) for value in self._categories.slice(0, 3).to_pylist()]
+        shown = [show(value) for value in self._categories[:3].to_pylist()]
         if len(self._categories) > len(shown):
             shown.append(f"… {len(self._categories) - len(shown):,} more")
         options = {"unseen": self._unseen, "missing": self._missing, "name": self._name}
@@ -282,46 +272,28 @@ class Vocabulary:
                 [2]])
         >>> Vocabulary([10, 20, 30]).encode("10")
         Traceback (most recent call last):
-        catembed.errors.VocabularyError: the column holds strings ('10' at the value itself), but the ...
+        catembed.errors.VocabularyError: the column holds strings ('10'), but the ...
         """
         read = _read(column, self._name)
-        ids = read.spread(self._index.find(read.values))
-        if self.num_reserved:
-            ids = ids + self.num_reserved
-        found = ids >= self.num_reserved
-        if not found.all():
-            self._place_others(ids, ~found, read)
+        ids = read.spread(self._index.find(read.values)) + self.num_reserved
+        strange = ids < self.num_reserved
+        if strange.any():
+            self._place(ids, strange, read)
         return torch.from_numpy(ids).reshape(read.shape)
 
-    def _place_others(self, ids: np.ndarray, others: np.ndarray, column: Column) -> None:
-        """Give reserved ids to the places that hold no category, or raise."""
-        from catembed.vocabulary import unseen
-
+    def _place(self, ids: np.ndarray, strange: np.ndarray, column: Column) -> None:
+        """Give the places that hold no category their reserved ids, or raise."""
         gone = column.missing()
-        strange = others & ~gone
+        strange = strange & ~gone
         if strange.any() and column.kind != self._kind and self._kind != "empty":
-            raise VocabularyError(f"{_label(self._name)}{self._mismatch(column, int(strange.argmax()))}")
-        if gone.any():
-            if self._missing == "error":
-                raise UnseenCategoryError(_label(self._name) + unseen.missing_message(np.flatnonzero(gone), column))
-            ids[gone] = self.missing_id if self._missing == "own" else self.unknown_id
-        if strange.any():
-            if self._unseen == "error":
-                positions = np.flatnonzero(strange)
-                message = unseen.unseen_message(positions, column, self._categories)
-                raise UnseenCategoryError(_label(self._name) + message)
-            ids[strange] = self.unknown_id
-
-    def _mismatch(self, column: Column, place: int) -> str:
-        from catembed.vocabulary.kinds import PLURALS, show, show_position
-
-        assert column.kind is not None
-        value = show(column.at(np.array([place]))[0])
-        return (
-            f"the column holds {PLURALS[column.kind]} ({value} at {show_position(place, column.shape)}), but "
-            f"the vocabulary holds {PLURALS[self._kind]}, and values of different types are never equal; "
-            "convert the column, or fit the vocabulary on such values"
-        )
+            raise VocabularyError(_label(self._name) + messages.mismatch(column, strange, self._kind))
+        if gone.any() and self._missing == "error":
+            advice = "the vocabulary has no row for them; drop or fill them, or make it with"
+            raise UnseenCategoryError(_label(self._name) + messages.missing(column, advice))
+        if strange.any() and self._unseen == "error":
+            raise UnseenCategoryError(_label(self._name) + messages.unseen(column, strange, self._categories))
+        ids[gone] = self.missing_id if self._missing == "own" else self.unknown_id
+        ids[strange] = self.unknown_id
 
     def decode(self, ids: Any) -> Any:
         """The category of every id, as a Python value or a nested list of the shape of ``ids``.
@@ -344,25 +316,14 @@ class Vocabulary:
             raise TypeError(f"ids must be integers, got {array.dtype}")
         outside = (array < 0) | (array >= len(self))
         if outside.any():
-            raise OutOfRangeError(_label(self._name) + self._out_of_range(array, outside))
-        places = array.astype(np.int64).reshape(-1) - self.num_reserved
-        import pyarrow as pa
-
-        values = self._categories.take(pa.array(places, mask=places < 0)).to_pylist()
-        if self._unseen == "unknown":
-            for place in np.flatnonzero(places == -1):
-                values[place] = UNKNOWN
-        return _nest(values, array.shape)
-
-    def _out_of_range(self, array: np.ndarray, outside: np.ndarray) -> str:
-        from catembed.vocabulary.kinds import show_position
-
-        first = int(outside.argmax())
-        return (
-            f"index out of range in self: id {array.reshape(-1)[first]} at {show_position(first, array.shape)} "
-            f"({int(outside.sum()):,} of {array.size:,} ids are out of range); the vocabulary's ids are "
-            f"[0, {len(self)})"
-        )
+            raise OutOfRangeError(_label(self._name) + messages.out_of_range(array, outside, len(self)))
+        flat = array.astype(np.int64).reshape(-1)
+        values = np.full(flat.shape, None, object)
+        values[flat == self.unknown_id] = self.UNKNOWN
+        known = flat >= self.num_reserved
+        taken = self._categories.take(flat[known] - self.num_reserved).to_pylist()
+        values[known] = np.fromiter(taken, object, len(taken))
+        return values.reshape(array.shape).tolist()
 
     # As it is stored
 
@@ -399,24 +360,26 @@ class Vocabulary:
         """
         from catembed.vocabulary import stored
 
-        header = stored.read_header(header)
-        categories = stored.from_arrays(arrays, header["kind"])
+        given = stored.read_header(header)
+        categories = stored.from_arrays(arrays, given["kind"])
         self = cls.__new__(cls)
         try:
-            _check_policies(header["unseen"], header["missing"], header["name"])
-            self._set(categories, header["kind"], header["unseen"], header["missing"], header["name"], None)
-        except VocabularyError as error:
-            raise FormatError(f"stored vocabulary: {error}") from None
-        counts = stored.read_counts(arrays, len(self))
-        if counts is not None:
-            self._counts = counts.view()
-            self._counts.setflags(write=False)
-        if self.fingerprint != header["fingerprint"]:
+            _check_policies(given["unseen"], given["missing"], given["name"])
+            self._set(categories, given["kind"], given["unseen"], given["missing"], given["name"])
+        except VocabularyError as fact:
+            raise FormatError(f"stored vocabulary: {fact}") from None
+        self._counts = _read_only(stored.read_counts(arrays, len(self)))
+        if self.fingerprint != given["fingerprint"]:
             raise FormatError(
-                f"{_label(self._name)}the stored categories do not match their fingerprint: "
-                f"{header['fingerprint'][:16]}… is stored, {self.fingerprint[:16]}… is what they have; "
-                "the data is damaged"
+                f"{_label(self._name)}the stored categories do not match their fingerprint: stored is "
+                f"{show(given['fingerprint'])}, they have {self.fingerprint!r}; the data is damaged"
             )
+        return self
+
+    def __copy__(self) -> Vocabulary:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Vocabulary:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -430,7 +393,7 @@ def _check_policies(unseen: Any, missing: Any, name: Any) -> None:
         raise VocabularyError(f"missing must be one of {_choices(MISSING)}, got {missing!r}")
     if missing == "unknown" and unseen != "unknown":
         raise VocabularyError(
-            f'missing="unknown" needs an unknown row, and unseen={unseen!r} has none; '
+            f'missing="unknown" needs an unknown row, and with unseen="{unseen}" there is none; '
             'write unseen="unknown" as well, or missing="own"'
         )
     if name is not None and not isinstance(name, str):
@@ -451,6 +414,21 @@ def _positive(value: Any, what: str) -> int:
     return number
 
 
+def _read_only(counts: np.ndarray | None) -> np.ndarray | None:
+    if counts is not None:
+        counts = counts.view()
+        counts.setflags(write=False)
+    return counts
+
+
+def _column_name(column: Any) -> str | None:
+    """The name that a pandas or polars column brings with it."""
+    if type(column).__module__.split(".")[0] not in ("pandas", "polars"):
+        return None
+    name = getattr(column, "name", None)
+    return name if isinstance(name, str) and name else None
+
+
 def _label(name: str | None) -> str:
     return "" if name is None else f"column {name!r}: "
 
@@ -462,39 +440,3 @@ def _read(column: Any, name: str | None) -> Column:
         return columns.read(column)
     except VocabularyError as fact:
         raise VocabularyError(_label(name) + str(fact)) from None
-
-
-def _refuse_missing(column: Column, name: str | None, advice: str) -> None:
-    from catembed.vocabulary.kinds import show_position
-
-    gone = column.missing()
-    raise VocabularyError(
-        f"{_label(name)}{int(gone.sum()):,} missing values, the first at "
-        f'{show_position(int(gone.argmax()), column.shape)}; {advice} missing="own" (a row of their own) '
-        'or missing="unknown" (the unknown row)'
-    )
-
-
-def _duplicates(categories: pa.Array) -> str:
-    """Which categories were given more than once, and where."""
-    from catembed.vocabulary.kinds import show
-
-    places: dict[Any, list[int]] = {}
-    for place, value in enumerate(categories.to_pylist()):
-        places.setdefault(value, []).append(place)
-    twice = [(value, at) for value, at in places.items() if len(at) > 1]
-    shown = "; ".join(f"{show(value)} at positions {', '.join(map(str, at[:5]))}" for value, at in twice[:5])
-    more = f"; and {len(twice) - 5:,} more" if len(twice) > 5 else ""
-    return f"duplicate categories: {shown}{more}; give each once, or learn them with Vocabulary.fit(column)"
-
-
-def _nest(values: list[Any], shape: tuple[int, ...]) -> Any:
-    """A flat list as nested lists of this shape."""
-    if not shape:
-        return values[0]
-    for size in reversed(shape[1:]):
-        values = [values[i : i + size] for i in range(0, len(values), size)] if size else []
-    return values
-
-
-__all__ = ["UNKNOWN", "Vocabulary"]

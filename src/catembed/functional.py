@@ -1,11 +1,11 @@
 """Lookup as functions: torch's own kernels, any integer index, and range errors that say what was wrong.
 
-Rules: the good path costs what torch costs, because ids are inspected only after torch has refused them. The two
-inputs torch does not refuse are checked first: bag offsets that step back or leave the input, and, where
-``max_norm`` edits rows before the lookup, the ids (torch renormalises the last row for -1, then raises).
+Rules: the good path costs what torch costs, because ids are looked at only after torch has refused them. What torch
+does not refuse is checked before: bag offsets that step back or leave the ids (torch reads other memory or pools other
+rows), and ids where ``max_norm`` edits rows ahead of the lookup (torch edits the last row for -1, then raises).
 
-Known limits: under ``torch.compile`` a bad id raises Inductor's own error, and on CUDA a bad id is still a device-side
-assertion. A meta tensor has no values to check.
+Known limits: code under ``torch.compile`` refuses bad ids with Inductor's own error; on CUDA they are still a
+device-side assertion; inside ``torch.func.vmap`` ids are refused without details and offsets are not checked.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from catembed.errors import OutOfRangeError
 
 __all__ = ["embedding", "embedding_bag"]
 
-_NATIVE = (torch.int64, torch.int32)  # the index types that torch's kernels take
-_WIDENED = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64)
+_NATIVE = frozenset({torch.int64, torch.int32})  # what torch's kernels take
+_WIDENED = frozenset({torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64})
+_INT64 = np.iinfo(np.int64)
 _SHOWN = 5  # how many bad ids an error message lists
 
 
@@ -45,15 +46,15 @@ def embedding(
     Raises:
         OutOfRangeError: an id outside ``[0, len(weight))``, told with its position and the table's ``name``.
         RuntimeError: ids that are floats, complex numbers or bools.
-        TypeError: anything that holds no integers.
+        TypeError: anything that holds no numbers.
 
     >>> weight = torch.arange(6.0).view(3, 2)
     >>> embedding([[2], [0]], weight)
     tensor([[[4., 5.]],
             [[0., 1.]]])
     """
-    ids = as_ids(input, weight)
-    if max_norm is not None:
+    ids = _as_ids(input, weight)
+    if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
     try:
         return F.embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
@@ -77,25 +78,25 @@ def embedding_bag(
     *,
     name: str | None = None,
 ) -> Tensor:
-    """Sums, means or maxima of bags of rows: ``(B, N)``, or ``(N,)`` with ``offsets`` of ``B`` bags, give ``(B, D)``.
+    """Sums, means or maxima over bags of rows: ``(B, N)``, or ``(N,)`` with offsets of ``B`` bags, give ``(B, D)``.
 
     Means what :func:`torch.nn.functional.embedding_bag` means by the same arguments; ids and ``offsets`` may have any
-    integer dtype or be lists.
+    integer dtype, or be lists.
 
     Raises:
         OutOfRangeError: an id outside ``[0, len(weight))``.
-        ValueError: offsets that do not start at 0, decrease, or go past the end of the input.
+        ValueError: offsets that do not start at 0, decrease, pass the last id or (``include_last_offset``) stop short.
 
     >>> weight = torch.arange(6.0).view(3, 2)
     >>> embedding_bag([0, 2, 1], weight, [0, 2], mode="sum")
     tensor([[4., 6.],
             [2., 3.]])
     """
-    ids = as_ids(input, weight)
+    ids = _as_ids(input, weight)
     if offsets is not None:
-        offsets = as_ids(offsets, weight)
-        _refuse_bad_offsets(offsets, ids, name)
-    if max_norm is not None:
+        offsets = _as_ids(offsets, weight)
+        _check_offsets(offsets, ids, include_last_offset, name)
+    if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
     try:
         return F.embedding_bag(
@@ -116,43 +117,79 @@ def embedding_bag(
         raise
 
 
-def as_ids(input: Any, weight: Tensor) -> Tensor:
-    """``input`` as a tensor of an index type torch takes, on the device of ``weight``; other tensors as they are.
+# Ids in
 
-    Values are kept, never rounded or clamped. A uint64 above the int64 range becomes negative, hence is refused.
+
+def _as_ids(input: Any, weight: Tensor) -> Tensor:
+    """``input`` as a tensor of an index type torch takes, lists and arrays on the device of ``weight``.
+
+    Integers keep their value, except those beyond int64: they become negative, hence are refused, and the message
+    reads the original. Floats and bools stay what they are: torch refuses them.
     """
     if isinstance(input, Tensor):
+        if input.is_meta and not weight.is_meta:  # torch would answer with uninitialised memory
+            raise RuntimeError(f"ids are on the meta device and have no values, the table is on {weight.device}")
         return input.long() if input.dtype in _WIDENED else input
-    if torch.overrides.is_tensor_like(input):  # torch.fx proxies and other stand-ins for tensors
+    if torch.overrides.is_tensor_like(input):  # stand-ins for tensors, such as those of torch.fx
         return input
+    if torch.compiler.is_compiling():
+        return torch.as_tensor(input, device=weight.device)
     values = _as_array(input)
-    if values.dtype.kind in "iu":
-        return torch.from_numpy(np.array(values, dtype=np.int64, order="C")).to(weight.device)
-    return torch.as_tensor(values, device=weight.device)  # floats and bools: torch refuses them by name
+    if values.dtype == object:
+        values = np.where((values < _INT64.min) | (values > _INT64.max), -1, values)
+    if values.dtype.kind in "iuO":
+        values = np.array(values, dtype=np.int64, order="C")
+    return torch.as_tensor(values, device=weight.device)
 
 
 def _as_array(input: Any) -> np.ndarray:
-    """Ids that came as Python or NumPy numbers, as an array of numbers."""
-    if not isinstance(input, (int, float, list, tuple, np.generic, np.ndarray)):
-        hint = "; categories are looked up by CategoryEmbedding" if isinstance(input, (str, bytes)) else ""
-        raise TypeError(
-            "embedding(): argument 'indices' must be Tensor, an integer, a list of integers or a NumPy array of "
-            f"integers (got {type(input).__name__}){hint}"
-        )
-    values = np.asarray(input)
-    if values.size == 0 and not isinstance(input, np.ndarray):
+    """Ids that came as Python or NumPy numbers, as an array of numbers; of objects if some are beyond 64 bits."""
+    if isinstance(input, (np.ndarray, np.generic)):
+        values = np.asarray(input)
+        if values.dtype.kind not in "iufcb":
+            raise TypeError(_not_ids(f"a NumPy array of {values.dtype}"))
+        return values
+    if not isinstance(input, (int, float, complex, list, tuple)):
+        hint = "; CategoryEmbedding looks up categories" if isinstance(input, (str, bytes)) else ""
+        raise TypeError(_not_ids(type(input).__name__) + hint)
+    try:
+        values = np.asarray(input)
+    except ValueError as error:
+        raise ValueError(_not_ids("a nested list whose rows differ in length")) from error
+    if values.size == 0:
         return values.astype(np.int64)  # an empty list holds no floats, whatever NumPy takes it for
-    if values.dtype.kind not in "iufcb":
-        raise TypeError(f"embedding(): argument 'indices' must hold integers (got a NumPy array of {values.dtype})")
+    if values.dtype.kind not in "iu":
+        return _as_integers_or_numbers(input, values)
     return values
 
 
+def _as_integers_or_numbers(input: Any, values: np.ndarray) -> np.ndarray:
+    """The list that NumPy did not take for integers: it may hold ints beyond 64 bits, floats or no numbers at all."""
+    items = np.asarray(input, dtype=object)
+    if all(type(item) is int for item in items.flat):
+        return items
+    if values.dtype.kind in "fcb":
+        return values
+    at, item = next((at, item) for at, item in np.ndenumerate(items) if not isinstance(item, (int, np.integer)))
+    raise TypeError(_not_ids(f"{item!r} at {list(at)}"))
+
+
+def _not_ids(got: str) -> str:
+    return (
+        "embedding(): argument 'indices' must be Tensor, an integer, a (nested) list of integers or a NumPy array of "
+        f"integers (got {got})"
+    )
+
+
+# Ids refused
+
+
 def _explain(error: Exception, input: Any, ids: Tensor, weight: Tensor, name: str | None) -> None:
-    """Raise in place of torch's ``error`` one that says more, if the ids are to blame."""
+    """Raise, in place of torch's ``error``, one that says more, if the ids are to blame."""
     if ids.dtype not in _NATIVE:
-        hint = "a mask is not ids" if ids.dtype == torch.bool else "a category id is a whole number, never rounded here"
+        hint = "a mask is not ids" if ids.dtype == torch.bool else "nothing is rounded to an id"
         raise RuntimeError(
-            f"{error}. Ids must be integers (got {ids.dtype}): {hint}; use .long() to mean it."
+            f"{error}. Ids must be integers (got {ids.dtype}): {hint}; .long() makes them ids."
         ) from error
     message = _out_of_range_message(input, weight, name)
     if message:
@@ -160,38 +197,35 @@ def _explain(error: Exception, input: Any, ids: Tensor, weight: Tensor, name: st
 
 
 def _refuse_out_of_range(input: Any, weight: Tensor, name: str | None) -> None:
-    if torch.compiler.is_compiling():
-        return
     message = _out_of_range_message(input, weight, name)
     if message:
         raise OutOfRangeError(message)
 
 
 def _out_of_range_message(input: Any, weight: Tensor, name: str | None) -> str | None:
-    """What is wrong with the ids, or None if all are in range or they cannot be read (meta tensors, transforms)."""
+    """What is wrong with the ids, or None if all are in range or they cannot be read."""
     values = _readable(input)
-    if values is None or values.dtype.kind not in "iu":
+    if values is None or values.dtype.kind not in "iuO":
         return None
     rows = weight.shape[0]
-    bad = (values < 0) | (values >= rows)
+    bad = ((values < 0) | (values >= rows)).astype(bool)
     count = int(bad.sum())
     if not count:
         return None
     shown = ", ".join(
-        f"{values[tuple(at)]} at {at.tolist()}" if values.ndim else str(values) for at in np.argwhere(bad)[:_SHOWN]
+        f"{values[tuple(at)]} at {at.tolist()}" if values.ndim else f"{values}" for at in np.argwhere(bad)[:_SHOWN]
     )
     more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
-    table = f"table {name!r}" if name else "the table"
     return (
-        f"index out of range in self: {count} of {values.size} ids have no row in {table}, "
-        f"allowed are [0, {rows}) (got {shown}{more}). {_likely_causes(values[bad], rows)}"
+        f"index out of range in self: {count} of {values.size} ids {'has' if count == 1 else 'have'} no row in "
+        f"{_table(name)}, allowed are [0, {rows}) (got {shown}{more}). {_likely_causes(values[bad], rows)}"
     )
 
 
 def _likely_causes(bad: np.ndarray, rows: int) -> str:
     causes = []
     if (bad == -1).any():
-        causes.append("-1 is the code pandas and Arrow give a missing value: give missing values their own row.")
+        causes.append("-1 is the code pandas and Arrow give a missing value: give missing values a row of their own.")
     if (bad < -1).any():
         causes.append("A negative id does not count from the end.")
     if (bad == rows).any():
@@ -201,24 +235,45 @@ def _likely_causes(bad: np.ndarray, rows: int) -> str:
     return " ".join(causes)
 
 
+def _table(name: str | None) -> str:
+    return "the table" if name is None else f"table {name!r}"
+
+
 def _readable(input: Any) -> np.ndarray | None:
+    """The values of ids, or None where they cannot be read: on the meta device, inside a transform."""
     if not isinstance(input, Tensor):
-        return _as_array(input)
+        return None if torch.overrides.is_tensor_like(input) else _as_array(input)
     try:
-        return input.detach().cpu().numpy()
-    except (RuntimeError, NotImplementedError, TypeError):
+        return input.cpu().numpy()
+    except (RuntimeError, TypeError):
         return None
 
 
-def _refuse_bad_offsets(offsets: Tensor, ids: Tensor, name: str | None) -> None:
-    values = None if torch.compiler.is_compiling() else _readable(offsets)
-    if values is None or values.ndim != 1 or values.size == 0 or values.dtype.kind not in "iu":
-        return  # torch checks the shape and the dtype
-    steps_back = np.flatnonzero(values[1:] < values[:-1])
-    if values[0] == 0 and values[-1] <= ids.numel() and not steps_back.size:
+# Offsets
+
+
+def _check_offsets(offsets: Tensor, ids: Tensor, include_last: bool, name: str | None) -> None:
+    """Refuse offsets that torch takes and then reads memory beyond the ids, or pools other rows than those meant."""
+    if not isinstance(offsets, Tensor) or offsets.ndim != 1 or ids.ndim != 1 or offsets.numel() == 0:
+        return  # torch refuses these by shape
+    end = ids.numel()
+    rule = f"start at 0, never decrease and {'end at' if include_last else 'stay within'} the number of ids, {end}"
+    if torch.compiler.is_compiling() or offsets.device.type != "cpu":
+        last = offsets[-1] == end if include_last else offsets[-1] <= end
+        sound = (offsets[0] == 0) & (offsets.diff() >= 0).all() & last
+        torch.ops.aten._assert_async.msg(sound, f"offsets must {rule}")
         return
-    at = int(steps_back[0]) + 1 if steps_back.size else (0 if values[0] else len(values) - 1)
-    raise ValueError(
-        f"offsets{f' of table {name!r}' if name else ''} must start at 0, never decrease and end within the "
-        f"{ids.numel()} ids (got {values[at]} at [{at}]{f' after {values[at - 1]}' if at else ''})"
-    )
+    values = _readable(offsets)
+    if values is None or values.dtype.kind not in "iu":
+        return
+    steps_back = values[1:] < values[:-1]
+    if steps_back.any():
+        at = int(steps_back.argmax()) + 1
+    elif values[0] != 0:
+        at = 0
+    elif values[-1] > end or (include_last and values[-1] != end):
+        at = len(values) - 1
+    else:
+        return
+    after = f" after {values[at - 1]}" if at else ""
+    raise ValueError(f"offsets into {_table(name)} must {rule} (got {values[at]} at [{at}]{after})")

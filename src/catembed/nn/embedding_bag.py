@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -30,9 +30,75 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
     # On the class, so that a layer turned into this class, or pickled without a name, has one.
     name: str | None = None
 
-    def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_embeddings,
+            embedding_dim,
+            max_norm,
+            norm_type,
+            scale_grad_by_freq,
+            mode,
+            sparse,
+            _weight,
+            include_last_offset,
+            padding_idx,
+            device,
+            dtype,
+        )
         self.name = name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> Self:
+        """A table whose rows are those of ``embeddings``, a tensor of shape ``(N, D)``; frozen unless ``freeze=False``.
+
+        >>> EmbeddingBag.from_pretrained(torch.eye(3), mode="sum")([[2, 0]])
+        tensor([[1., 0., 1.]])
+        """
+        table = cast(
+            "Self",
+            super().from_pretrained(
+                embeddings,
+                freeze,
+                max_norm,
+                norm_type,
+                scale_grad_by_freq,
+                mode,
+                sparse,
+                include_last_offset,
+                padding_idx,
+            ),
+        )
+        table.name = name
+        return table
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Pool the rows of each bag: ``(B, embedding_dim)``."""

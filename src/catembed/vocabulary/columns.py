@@ -147,7 +147,7 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
     if isinstance(array, pa.ChunkedArray):
         array = _combine(array)
     if pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
+        array = pc.call_function("run_end_decode", [array])
     if pa.types.is_struct(array.type):
         names = [field.name for field in array.type]
         raise VocabularyError(f"a table is many columns, here {show(names)}: pass one of them")

@@ -6,32 +6,30 @@ Ties in frequency go to the smaller value, so the order of the rows never decide
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-
-ORDERS = ("frequency", "sorted", "first")
 
 
 def count(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """The distinct values that are not missing, in order of first appearance, and how often each occurs."""
     if pa.types.is_null(values.type):
         return values.slice(0, 0), np.zeros(0, np.int64)
-    counted = pc.value_counts(values.drop_null())
-    return counted.field(0), counted.field(1).to_numpy(zero_copy_only=False).astype(np.int64)
+    counted = values.drop_null().value_counts()
+    return counted.field(0), counted.field(1).to_numpy()
 
 
 def select(values: pa.Array, counts: np.ndarray, *, min_count: int, max_size: int | None, order: str) -> np.ndarray:
     """Which of the counted values to keep, as indices in id order."""
-    if pa.types.is_null(values.type):
-        return np.zeros(0, np.int64)
-    table = pa.record_batch({"value": values, "count": pa.array(counts)})
-    keys = [("count", "descending"), ("value", "ascending")]
-    ranked = pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64)
-    kept = ranked[: int(np.searchsorted(-counts[ranked], -min_count, side="right"))]
-    if max_size is not None:
-        kept = kept[:max_size]
+    enough = np.flatnonzero(counts >= min_count)
+    if max_size is not None and len(enough) > max_size:
+        enough = _ranked(values, counts, enough, by_count=True)[:max_size]
     if order == "first":
-        return np.sort(kept)
-    if order == "sorted":
-        by_value = pc.sort_indices(values.take(pa.array(kept))).to_numpy()
-        return kept[by_value]
-    return kept
+        return np.sort(enough)
+    return _ranked(values, counts, enough, by_count=order == "frequency")
+
+
+def _ranked(values: pa.Array, counts: np.ndarray, places: np.ndarray, *, by_count: bool) -> np.ndarray:
+    """``places`` ordered by value or, ``by_count``, by falling count and then by value."""
+    if pa.types.is_null(values.type):
+        return places
+    table = pa.table({"value": values.take(places), "count": counts[places], "place": places})
+    keys = [("count", "descending")] if by_count else []
+    return table.sort_by([*keys, ("value", "ascending")])["place"].to_numpy()

@@ -137,5 +137,5 @@ def fingerprint(categories: pa.Array, kind: str, unseen: str, missing: str) -> s
     digest = hashlib.sha256(json.dumps(policies, sort_keys=True, separators=(",", ":")).encode())
     for name, array in sorted(to_arrays(categories, kind).items()):
         digest.update(f"\n{name} {len(array)}\n".encode())
-        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

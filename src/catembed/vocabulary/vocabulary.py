@@ -9,7 +9,6 @@ pyarrow is loaded by the first vocabulary made, not by importing this module.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,15 +18,13 @@ import torch
 
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
 from catembed.vocabulary import messages
+from catembed.vocabulary.policies import ORDERS, check_choice, check_policies, column_name, positive
 from catembed.vocabulary.text import show
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from catembed.vocabulary.kinds import Column
-
-UNSEEN = ("error", "unknown")
-MISSING = ("error", "unknown", "own")
 
 
 class _Unknown:
@@ -74,8 +71,8 @@ class Vocabulary:
     def __init__(
         self, categories: Any, *, unseen: str = "error", missing: str = "error", name: str | None = None
     ) -> None:
-        name = _column_name(categories) if name is None else name
-        _check_policies(unseen, missing, name)
+        name = column_name(categories) if name is None else name
+        check_policies(unseen, missing, name)
         column = _read(categories, name)
         if len(column.shape) != 1:
             raise VocabularyError(
@@ -121,12 +118,11 @@ class Vocabulary:
         """
         from catembed.vocabulary import fit
 
-        name = _column_name(column) if name is None else name
-        _check_policies(unseen, missing, name)
-        if order not in fit.ORDERS:
-            raise VocabularyError(f"order must be one of {_choices(fit.ORDERS)}, got {order!r}")
-        min_count = _positive(min_count, "min_count")
-        max_size = None if max_size is None else _positive(max_size, "max_size")
+        name = column_name(column) if name is None else name
+        check_policies(unseen, missing, name)
+        check_choice(order, "order", ORDERS)
+        min_count = positive(min_count, "min_count")
+        max_size = None if max_size is None else positive(max_size, "max_size")
         read = _read(column, name)
         gone = int(read.missing().sum())
         if gone and missing == "error":
@@ -364,7 +360,7 @@ class Vocabulary:
         categories = stored.from_arrays(arrays, given["kind"])
         self = cls.__new__(cls)
         try:
-            _check_policies(given["unseen"], given["missing"], given["name"])
+            check_policies(given["unseen"], given["missing"], given["name"])
             self._set(categories, given["kind"], given["unseen"], given["missing"], given["name"])
         except VocabularyError as fact:
             raise FormatError(f"stored vocabulary: {fact}") from None
@@ -386,47 +382,11 @@ class Vocabulary:
         return Vocabulary.from_arrays, self.to_arrays()
 
 
-def _check_policies(unseen: Any, missing: Any, name: Any) -> None:
-    if unseen not in UNSEEN:
-        raise VocabularyError(f"unseen must be one of {_choices(UNSEEN)}, got {unseen!r}")
-    if missing not in MISSING:
-        raise VocabularyError(f"missing must be one of {_choices(MISSING)}, got {missing!r}")
-    if missing == "unknown" and unseen != "unknown":
-        raise VocabularyError(
-            f'missing="unknown" needs an unknown row, and with unseen="{unseen}" there is none; '
-            'write unseen="unknown" as well, or missing="own"'
-        )
-    if name is not None and not isinstance(name, str):
-        raise VocabularyError(f"name must be a string or None, got {name!r}")
-
-
-def _choices(allowed: tuple[str, ...]) -> str:
-    return ", ".join(f'"{choice}"' for choice in allowed)
-
-
-def _positive(value: Any, what: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise VocabularyError(f"{what} must be an integer of at least 1, got {value!r}")
-    return number
-
-
 def _read_only(counts: np.ndarray | None) -> np.ndarray | None:
     if counts is not None:
         counts = counts.view()
         counts.setflags(write=False)
     return counts
-
-
-def _column_name(column: Any) -> str | None:
-    """The name that a pandas or polars column brings with it."""
-    if type(column).__module__.split(".")[0] not in ("pandas", "polars"):
-        return None
-    name = getattr(column, "name", None)
-    return name if isinstance(name, str) and name else None
 
 
 def _label(name: str | None) -> str:

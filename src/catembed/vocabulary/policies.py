@@ -1,0 +1,49 @@
+"""What a caller may ask of a vocabulary, and the refusal of anything else."""
+
+import operator
+from typing import Any
+
+from catembed.errors import VocabularyError
+
+UNSEEN = ("error", "unknown")
+MISSING = ("error", "unknown", "own")
+ORDERS = ("frequency", "sorted", "first")
+
+
+def check_policies(unseen: Any, missing: Any, name: Any) -> None:
+    """Raise ``VocabularyError`` unless these are policies that go together, and a name."""
+    check_choice(unseen, "unseen", UNSEEN)
+    check_choice(missing, "missing", MISSING)
+    if missing == "unknown" and unseen != "unknown":
+        raise VocabularyError(
+            f'missing="unknown" needs an unknown row, and with unseen="{unseen}" there is none; '
+            'write unseen="unknown" as well, or missing="own"'
+        )
+    if name is not None and not isinstance(name, str):
+        raise VocabularyError(f"name must be a string or None, got {name!r}")
+
+
+def check_choice(value: Any, what: str, allowed: tuple[str, ...]) -> None:
+    """Raise ``VocabularyError`` unless ``value`` is one of ``allowed``."""
+    if not isinstance(value, str) or value not in allowed:
+        choices = ", ".join(f'"{choice}"' for choice in allowed)
+        raise VocabularyError(f"{what} must be one of {choices}, got {value!r}")
+
+
+def positive(value: Any, what: str) -> int:
+    """``value`` as an integer of at least 1; raises ``VocabularyError`` otherwise."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise VocabularyError(f"{what} must be an integer of at least 1, got {value!r}")
+    return number
+
+
+def column_name(column: Any) -> str | None:
+    """The name that a pandas or polars column brings with it."""
+    if type(column).__module__.split(".")[0] not in ("pandas", "polars"):
+        return None
+    name = getattr(column, "name", None)
+    return name if isinstance(name, str) and name else None

@@ -24,7 +24,7 @@ class UnseenCategoryError(CatembedError, KeyError):
 
 
 class VocabularyError(CatembedError, ValueError):
-    """Categories that cannot make a vocabulary, or two vocabularies that do not fit together."""
+    """Values that cannot be categories of a vocabulary, or two vocabularies that do not fit together."""
 
 
 class FormatError(CatembedError, ValueError):

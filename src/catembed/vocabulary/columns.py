@@ -21,7 +21,9 @@ from catembed.vocabulary.kinds import Column, Shape
 from catembed.vocabulary.objects import from_objects, is_missing
 from catembed.vocabulary.text import PLURALS, show, where
 
-_SCALARS = (str, bytes, int, float, np.generic, type(None))
+# bytearray and memoryview would otherwise pass as sequences of integers.
+_SCALARS = (str, bytes, int, float, np.generic, type(None), bytearray, memoryview)
+_MOST_DIMENSIONS = 64  # as in NumPy and torch; also stops at a list that contains itself
 
 
 def read(column: Any) -> Column:
@@ -92,6 +94,8 @@ def _flatten(values: Sequence[Any]) -> tuple[list[Any], Shape]:
                     f"{_describe(flat[position])}{where(position, shape)}; pad them to one length"
                 )
         shape = (*shape, len(flat[0]))
+        if len(shape) > _MOST_DIMENSIONS:
+            raise VocabularyError(f"lists nested more than {_MOST_DIMENSIONS} deep are no column")
         flat = list(chain.from_iterable(flat))
     return flat, shape
 
@@ -164,9 +168,11 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
 
 def _read_dictionary(array: pa.DictionaryArray, shape: Shape) -> Column:
     try:
-        entries = _read_arrow(array.dictionary)
+        entries = _read_arrow(array.dictionary) if len(array.dictionary) < len(array) else None
     except VocabularyError:
-        return _read_arrow(array.cast(array.type.value_type), shape)  # only what is used, where it is used
+        entries = None
+    if entries is None:  # read what is used, where it is used
+        return _read_arrow(array.dictionary.take(array.indices), shape)
     codes = array.indices.cast(pa.int64()).fill_null(-1).to_numpy()
     return Column(entries.plain(), codes, shape, entries.kind)
 
@@ -213,8 +219,10 @@ def _read_pandas(column: Any, pandas: Any) -> Column:
 
 def _read_categorical(column: Any) -> Column:
     try:
-        entries = read(column.dtype.categories)
+        entries = read(column.dtype.categories) if len(column.dtype.categories) < len(column) else None
     except VocabularyError:
-        return _of_objects(column.tolist(), column.shape)  # only what is used, where it is used
+        entries = None
+    if entries is None:  # read what is used, where it is used
+        return _of_objects(column.tolist(), column.shape)
     codes = column.cat.codes.to_numpy(dtype=np.int64)
     return Column(entries.plain(), codes, codes.shape, entries.kind)

@@ -43,10 +43,14 @@ def to_arrays(categories: pa.Array, kind: str) -> Arrays:
 
 def from_arrays(arrays: Mapping[str, np.ndarray], kind: str) -> pa.Array:
     """The categories that ``to_arrays`` took apart; raises ``FormatError`` where they are not sound."""
+    if not isinstance(arrays, Mapping):
+        raise FormatError(f"a vocabulary's arrays are a mapping, got {type(arrays).__name__}")
     names = {"categories.bytes", "categories.offsets"} if kind in VARIABLE_WIDTH else {"categories"}
     given = set(arrays) - {"counts"}
     if given != names:
-        raise FormatError(f"a vocabulary of kind {kind!r} has the arrays {sorted(names)}, got {sorted(given)}")
+        raise FormatError(
+            f"a vocabulary of kind {kind!r} has the arrays {sorted(names)}, got {sorted(map(str, given))}"
+        )
     if kind in VARIABLE_WIDTH:
         return _text(arrays, kind)
     values = checked(arrays, "categories", np.uint8 if kind == "boolean" else np.int64)

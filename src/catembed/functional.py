@@ -205,7 +205,7 @@ def _refuse_out_of_range(input: Any, weight: Tensor, name: str | None) -> None:
 def _out_of_range_message(input: Any, weight: Tensor, name: str | None) -> str | None:
     """What is wrong with the ids, or None if all are in range or they cannot be read."""
     values = _readable(input)
-    if values is None or values.dtype.kind not in "iuO":
+    if values is None or values.dtype.kind not in "iuO" or weight.ndim != 2:
         return None
     rows = weight.shape[0]
     bad = ((values < 0) | (values >= rows)).astype(bool)
@@ -256,6 +256,8 @@ def _check_offsets(offsets: Tensor, ids: Tensor, include_last: bool, name: str |
     """Refuse offsets that torch takes and then reads memory beyond the ids, or pools other rows than those meant."""
     if not isinstance(offsets, Tensor) or offsets.ndim != 1 or ids.ndim != 1 or offsets.numel() == 0:
         return  # torch refuses these by shape
+    if offsets.dtype not in _NATIVE:
+        raise RuntimeError(f"offsets must be integers (got {offsets.dtype})")
     end = ids.numel()
     rule = f"start at 0, never decrease and {'end at' if include_last else 'stay within'} the number of ids, {end}"
     if torch.compiler.is_compiling() or offsets.device.type != "cpu":
@@ -264,7 +266,7 @@ def _check_offsets(offsets: Tensor, ids: Tensor, include_last: bool, name: str |
         torch.ops.aten._assert_async.msg(sound, f"offsets must {rule}")
         return
     values = _readable(offsets)
-    if values is None or values.dtype.kind not in "iu":
+    if values is None:
         return
     steps_back = values[1:] < values[:-1]
     if steps_back.any():

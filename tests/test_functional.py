@@ -1,0 +1,362 @@
+"""``embedding`` and ``embedding_bag`` against torch's own, on the cases torch ships and on those it gets wrong."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing._internal.common_methods_invocations import op_db
+
+import catembed.functional as ours
+from catembed import OutOfRangeError
+from catembed.errors import CatembedError
+
+OPS = {op.name: op for op in op_db if op.name in ("nn.functional.embedding", "nn.functional.embedding_bag")}
+FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+INTEGERS = [
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64,
+]  # fmt: skip
+
+
+def of(module, op):
+    return getattr(module, op.name.rpartition(".")[2])
+
+
+def run(function, weight, ids, kwargs):
+    """Result and gradient of ``weight``, or the exception; and the weight afterwards, for the effect of max_norm."""
+    weight = weight.detach().clone().requires_grad_()
+    try:
+        out = function(ids, weight, **kwargs)
+        out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape))
+    except Exception as error:
+        return type(error), str(error), weight.detach()
+    return out.detach(), weight.grad, weight.detach()
+
+
+def assert_same(got, expected):
+    """The same values bit for bit, with the same dtype and layout; a sparse gradient in the same order."""
+    if not isinstance(expected, torch.Tensor):
+        assert got == expected
+        return
+    assert (got.dtype, got.layout, got.shape) == (expected.dtype, expected.layout, expected.shape)
+    if expected.layout == torch.sparse_coo:
+        assert got.is_coalesced() == expected.is_coalesced()
+        assert_same(got._indices(), expected._indices())
+        assert_same(got._values(), expected._values())
+    else:
+        assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+def test_every_sample_of_torch(op, dtype):
+    samples = [s for grad in (False, True) for s in op.sample_inputs("cpu", dtype, requires_grad=grad)]
+    assert len(samples) >= 12
+    for sample in samples:
+        case = (sample.input, sample.args[0], sample.kwargs)
+        torchs = run(of(F, op), *case)
+        assert isinstance(torchs[0], torch.Tensor)
+        for expected, got in zip(torchs, run(of(ours, op), *case), strict=True):
+            assert_same(got, expected)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_sparse_gradients_keep_duplicates_in_lookup_order(sparse):
+    ids = torch.tensor([[2, 0, 2], [1, 2, 0]])
+    weight = torch.randn(4, 3)
+    expected, got = (run(f, weight, ids, {"sparse": sparse}) for f in (F.embedding, ours.embedding))
+    assert_same(got[1], expected[1])
+    if sparse:
+        assert not got[1].is_coalesced()
+        assert got[1]._indices().tolist() == [[2, 0, 2, 1, 2, 0]]
+
+
+def test_every_error_input_of_torch():
+    op = OPS["nn.functional.embedding"]
+    errors = list(op.error_inputs("cpu"))
+    assert errors
+    for case in errors:
+        with pytest.raises(case.error_type, match=case.error_regex):
+            of(ours, op)(case.sample_input.args[0], case.sample_input.input)
+
+
+@pytest.mark.parametrize(
+    ("function", "kwargs"),
+    [(ours.embedding, {}), (ours.embedding, {"padding_idx": 1}), (ours.embedding_bag, {"mode": "mean"})],
+)
+def test_first_and_second_derivatives(function, kwargs):
+    weight = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    ids = torch.tensor([[2, 0, 2], [3, 3, 0]])  # row 1 is not asked for, so padding_idx=1 changes no derivative
+    assert torch.autograd.gradcheck(lambda w: function(ids, w, **kwargs), weight)
+    if function is ours.embedding:  # torch has no double backward for bags
+        assert torch.autograd.gradgradcheck(lambda w: function(ids, w, **kwargs).tanh(), weight)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_any_integer_dtype_is_an_index(dtype, sparse):
+    weight = torch.randn(4, 3)
+    ids = torch.tensor([[3, 0], [1, 3]])
+    for function, kwargs in [(ours.embedding, {}), (ours.embedding_bag, {"mode": "sum"})]:
+        kwargs = {**kwargs, "sparse": sparse}
+        for expected, got in zip(
+            run(function, weight, ids, kwargs), run(function, weight, ids.to(dtype), kwargs), strict=True
+        ):
+            assert_same(got, expected)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [[3, 0], [1, 3]],
+        ((3, 0), [1, 3]),
+        [np.array([3, 0]), np.array([1, 3])],
+        [[torch.tensor(3), 0], [np.int8(1), 3]],
+        np.array([[3, 0], [1, 3]], dtype=np.uint16),
+        np.array([[3, 0], [1, 3]], dtype=">i4"),
+        np.array([[1, 3], [3, 0]])[::-1],
+        np.asfortranarray(np.array([[3, 0], [1, 3]])),
+    ],
+    ids=repr,
+)
+def test_lists_and_arrays_are_ids(ids):
+    weight = torch.randn(4, 3)
+    assert torch.equal(ours.embedding(ids, weight), weight[torch.tensor([[3, 0], [1, 3]])])
+
+
+@pytest.mark.parametrize("one", [2, np.int32(2), np.array(2), torch.tensor(2)], ids=repr)
+def test_one_id_is_one_row(one):
+    weight = torch.randn(4, 3)
+    assert torch.equal(ours.embedding(one, weight), weight[2])
+
+
+def test_a_read_only_array_neither_warns_nor_changes(recwarn):
+    ids = np.array([1, 2])
+    ids.flags.writeable = False
+    ours.embedding(ids, torch.randn(4, 3))
+    assert not recwarn
+    assert ids.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("empty", "shape"),
+    [([], (0, 3)), ([[], []], (2, 0, 3)), (np.zeros((0, 2), np.int8), (0, 2, 3)), (torch.zeros(0).long(), (0, 3))],
+    ids=repr,
+)
+@pytest.mark.parametrize("rows", [0, 4])
+def test_no_ids_give_no_rows(empty, shape, rows):
+    weight = torch.randn(rows, 3, requires_grad=True)
+    out = ours.embedding(empty, weight)
+    assert out.shape == shape
+    out.sum().backward()
+    assert torch.equal(weight.grad, torch.zeros(rows, 3))
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+def test_zero_width_rows(max_norm):
+    weight = torch.randn(4, 0, requires_grad=True)
+    out = ours.embedding([[1], [3]], weight, max_norm=max_norm)
+    assert out.shape == (2, 1, 0)
+    out.sum().backward()
+    assert weight.grad.shape == (4, 0)
+    with pytest.raises(OutOfRangeError, match=r"4 at \[1\]"):
+        ours.embedding([1, 4], weight, max_norm=max_norm)
+
+
+TORCHS_WORDS = r"Expected tensor for argument #[12] 'indices' to have .* scalar types: Long, Int; but got"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        torch.tensor([1.0]), torch.zeros(0), torch.tensor([1 + 0j]), torch.tensor([True]), 1.5, [1, 2.0], [True], True,
+        np.float32(1), np.zeros(0), np.array([False]),
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("kwargs", [{}, {"max_norm": 1.0}], ids=repr)
+def test_floats_and_bools_fail_with_torchs_words_and_a_hint(ids, kwargs):
+    with pytest.raises(RuntimeError, match=TORCHS_WORDS) as caught:
+        ours.embedding(ids, torch.ones(4, 3), **kwargs)
+    assert "Ids must be integers (got torch." in str(caught.value)
+    assert ".long() makes them ids" in str(caught.value)
+    assert not isinstance(caught.value, CatembedError)
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        (None, "got NoneType"),
+        ("banana", "got str.*CategoryEmbedding"),
+        ({1}, "got set"),
+        ([[1, 2], [3, None]], r"got None at \[1, 1\]"),
+        ([1, "2"], r"got '2' at \[1\]"),
+        (np.array([1, 2], dtype=object), "got a NumPy array of object"),
+        (np.array(["a"]), "got a NumPy array of <U1"),
+        (np.datetime64(3, "D"), "datetime64"),
+    ],
+    ids=repr,
+)
+def test_what_holds_no_integers_is_refused(ids, told):
+    with pytest.raises(TypeError, match=rf"argument 'indices' must be Tensor.*{told}"):
+        ours.embedding(ids, torch.ones(4, 3))
+
+
+def test_a_ragged_list_is_refused():
+    with pytest.raises(ValueError, match="rows differ in length"):
+        ours.embedding([[1], [2, 3]], torch.ones(4, 3))
+
+
+def test_ids_without_values_are_refused_by_a_table_with_values():
+    ids = torch.zeros(2, dtype=torch.int64, device="meta")
+    with pytest.raises(RuntimeError, match="ids are on the meta device"):
+        ours.embedding(ids, torch.ones(4, 3))
+    assert ours.embedding(ids, torch.ones(4, 3, device="meta")).device.type == "meta"
+
+
+def range_error(ids, rows=3, name=None, function=ours.embedding, **kwargs):
+    with pytest.raises(OutOfRangeError) as caught:
+        function(ids, torch.ones(rows, 2), name=name, **kwargs)
+    assert isinstance(caught.value, IndexError)
+    assert isinstance(caught.value, CatembedError)
+    return str(caught.value)
+
+
+def test_range_error_in_full():
+    assert range_error(torch.tensor([[0, 3], [-1, 2]]), name="fruit") == (
+        "index out of range in self: 2 of 4 ids have no row in table 'fruit', allowed are [0, 3) "
+        "(got 3 at [0, 1], -1 at [1, 0]). "
+        "-1 is the code pandas and Arrow give a missing value: give missing values a row of their own. "
+        "3 is num_embeddings: an unseen category, or ids that count from 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "told"),
+    [
+        (torch.tensor(3), 3, "1 of 1 ids has no row in the table, allowed are [0, 3) (got 3). 3 is num_embeddings"),
+        (3, 3, "(got 3). 3 is num_embeddings"),
+        (-1, 3, "(got -1). -1 is the code pandas and Arrow give a missing value"),
+        ([0, -2], 3, "(got -2 at [1]). A negative id does not count from the end."),
+        ([0, 7], 3, "(got 7 at [1]). Larger ids come from another vocabulary"),
+        ([2**40], 3, f"(got {2**40} at [0]). Larger ids"),
+        ([1, 2**63], 3, f"1 of 2 ids has no row in the table, allowed are [0, 3) (got {2**63} at [1])"),
+        (-(2**70), 3, f"(got {-(2**70)}). A negative id"),
+        (torch.tensor([2**63, 2**64 - 1], dtype=torch.uint64), 3, f"(got {2**63} at [0], {2**64 - 1} at [1])"),
+        (np.array([2**64 - 3], dtype=np.uint64), 3, f"(got {2**64 - 3} at [0])"),
+        (torch.tensor([255], dtype=torch.uint8), 3, "(got 255 at [0])"),
+        (torch.tensor([-128], dtype=torch.int8), 3, "(got -128 at [0])"),
+        (torch.arange(12).view(3, 4), 3, "9 of 12 ids have no row in the table, allowed are [0, 3) "
+         "(got 3 at [0, 3], 4 at [1, 0], 5 at [1, 1], 6 at [1, 2], 7 at [1, 3] and 4 more)."),
+        (torch.tensor([[[0, 5, 0], [0, 5, 0]]]), 3, "(got 5 at [0, 0, 1], 5 at [0, 1, 1])"),
+        ([0], 0, "1 of 1 ids has no row in the table, allowed are [0, 0)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(value),
+)  # fmt: skip
+@pytest.mark.parametrize("kwargs", [{}, {"max_norm": 1.0}, {"sparse": True}, {"scale_grad_by_freq": True}], ids=repr)
+def test_range_errors_name_value_position_range_and_cause(ids, rows, told, kwargs):
+    message = range_error(ids, rows, **kwargs)
+    assert message.startswith("index out of range in self: ")
+    assert told in message
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    ids=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 8), max_size=8),
+    rows=st.integers(0, 6),
+    kwargs=st.sampled_from([{}, {"max_norm": 0.5}, {"sparse": True}]),
+)
+def test_ids_are_refused_exactly_when_one_has_no_row(ids, rows, kwargs):
+    weight = torch.randn(rows, 2)
+    before = weight.clone()
+    bad = [i for i in ids if not 0 <= i < rows]
+    if bad:
+        with pytest.raises(OutOfRangeError, match=f" {len(bad)} of {len(ids)} ids"):
+            ours.embedding(torch.tensor(ids, dtype=torch.int64), weight, **kwargs)
+        assert torch.equal(weight, before)  # refused before max_norm edits a row
+    else:
+        out = ours.embedding(torch.tensor(ids, dtype=torch.int64), weight, **kwargs)
+        assert torch.equal(out, weight[ids])
+
+
+def test_the_good_path_never_looks_at_the_ids(monkeypatch):
+    looked = []
+    monkeypatch.setattr(ours, "_out_of_range_message", lambda *args: looked.append(args))
+    ours.embedding(torch.tensor([0, 2]), torch.ones(3, 2), padding_idx=1, sparse=True)
+    ours.embedding_bag(torch.tensor([[0, 2]]), torch.ones(3, 2))
+    assert looked == []
+    with pytest.raises(IndexError):
+        ours.embedding(torch.tensor([3]), torch.ones(3, 2))
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("kwargs", [{}, {"max_norm": 1.0}, {"padding_idx": 0}], ids=repr)
+def test_bags_refuse_ids_without_a_row(mode, dtype, kwargs):
+    for ids, told in [([[1, 4]], "4 at [0, 1]"), ([[-1, 2]], "-1 at [0, 0]"), ([[0, 2**40]], "at [0, 1]")]:
+        weight = torch.full((4, 3), 2.0, dtype=dtype)
+        with pytest.raises(OutOfRangeError, match="index out of range in self") as caught:
+            ours.embedding_bag(torch.tensor(ids), weight, mode=mode, name="words", **kwargs)
+        assert told in str(caught.value)
+        assert "table 'words'" in str(caught.value)
+        assert torch.equal(weight, torch.full((4, 3), 2.0, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "include_last", "told"),
+    [
+        ([0, 3, 1], False, r"got 1 at \[2\] after 3"),
+        ([0, 4, 4, 1], False, r"got 1 at \[3\] after 4"),
+        ([0, -9], False, r"got -9 at \[1\] after 0"),
+        ([1, 2], False, r"got 1 at \[0\]\)"),
+        ([-1], False, r"got -1 at \[0\]\)"),
+        ([0, 7], False, r"stay within the number of ids, 4 \(got 7 at \[1\]"),
+        ([0, 2, 2], True, r"end at the number of ids, 4 \(got 2 at \[2\]"),
+        ([0, 3, 1, 4], True, r"got 1 at \[2\] after 3"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_offsets_that_do_not_cut_the_ids_into_bags_are_refused(offsets, include_last, told, mode, dtype):
+    ids = torch.tensor([0, 1, 2, 3])
+    with pytest.raises(ValueError, match=told) as caught:
+        ours.embedding_bag(
+            ids, torch.ones(4, 2), torch.tensor(offsets, dtype=dtype), mode=mode,
+            include_last_offset=include_last, name="words",
+        )  # fmt: skip
+    assert "offsets into table 'words' must start at 0" in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    offsets=st.lists(st.integers(-2, 7), min_size=1, max_size=5),
+    include_last=st.booleans(),
+    mode=st.sampled_from(["sum", "mean", "max"]),
+)
+def test_offsets_are_taken_exactly_when_they_cut_the_ids_into_bags(offsets, include_last, mode):
+    ids, weight = torch.tensor([3, 0, 2, 2, 1]), torch.randn(4, 2)
+    ends = offsets[1:] if include_last else [*offsets[1:], len(ids)]
+    sound = offsets[0] == 0 and offsets == sorted(offsets) and offsets[-1] <= len(ids)
+    sound = sound and (not include_last or offsets[-1] == len(ids))
+    if not sound:
+        with pytest.raises(ValueError, match="offsets into the table must"):
+            ours.embedding_bag(ids, weight, offsets, mode=mode, include_last_offset=include_last)
+        return
+    out = ours.embedding_bag(ids, weight, offsets, mode=mode, include_last_offset=include_last)
+    pool = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax}[mode]
+    bags = [weight[ids[start:end]] for start, end in zip(offsets, ends, strict=False)]
+    expected = [pool(bag, 0) if len(bag) else torch.zeros(2) for bag in bags]
+    torch.testing.assert_close(out, torch.stack(expected) if expected else torch.zeros(0, 2))
+
+
+def test_bag_arguments_that_torch_refuses_keep_torchs_words():
+    with pytest.raises(ValueError, match="if input is 2D, then offsets has to be None"):
+        ours.embedding_bag([[0, 1]], torch.ones(4, 2), [0])
+    with pytest.raises(ValueError, match="offsets has to be a 1D Tensor"):
+        ours.embedding_bag([0, 1], torch.ones(4, 2))
+    with pytest.raises(ValueError, match="mode has to be one of"):
+        ours.embedding_bag([[0, 1]], torch.ones(4, 2), mode="median")
+    with pytest.raises(RuntimeError, match=r"offsets must be integers \(got torch.float32\)"):
+        ours.embedding_bag([0, 1], torch.ones(4, 2), torch.tensor([0.0]))

@@ -148,18 +148,21 @@ def _read_numpy(array: np.ndarray) -> Column:
 
 
 def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -> Column:
+    try:
+        array.validate(full=True)  # before anything reads it: bad offsets would lead out of its memory
+    except pa.ArrowInvalid as error:
+        raise VocabularyError(f"the Arrow column is damaged: {error}") from None
     if isinstance(array, pa.ChunkedArray):
-        array = _combine(array)
+        chunks = [_widen(chunk) for chunk in array.chunks]
+        array = chunks[0] if len(chunks) == 1 else _combine(pa.chunked_array(chunks, type=_wide(array.type)))
+    else:
+        array = _widen(array)
     if pa.types.is_run_end_encoded(array.type):
         array = pc.call_function("run_end_decode", [array])
     if pa.types.is_struct(array.type):
         names = [field.name for field in array.type]
         raise VocabularyError(f"a table is many columns, here {show(names)}: pass one of them")
     shape = (len(array),) if shape is None else shape
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise VocabularyError(f"the Arrow column is damaged: {error}") from None
     if pa.types.is_dictionary(array.type):
         return _read_dictionary(array, shape)
     values, kind = from_arrow(array, shape)
@@ -177,15 +180,24 @@ def _read_dictionary(array: pa.DictionaryArray, shape: Shape) -> Column:
     return Column(entries.plain(), codes, shape, entries.kind)
 
 
-def _combine(array: pa.ChunkedArray) -> pa.Array:
-    if array.num_chunks == 1:
-        return array.chunk(0)
-    if pa.types.is_string(array.type):  # more than 2 GiB of text fits no single array of 32-bit offsets
-        array = array.cast(pa.large_string())
-    elif pa.types.is_binary(array.type):
-        array = array.cast(pa.large_binary())
-    combined = array.unify_dictionaries().combine_chunks()
+def _combine(chunks: pa.ChunkedArray) -> pa.Array:
+    combined = chunks.unify_dictionaries().combine_chunks()
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _widen(array: pa.Array) -> pa.Array:
+    """Text with 64-bit offsets, also in dictionaries: views lack kernels, 32 bits end at 2 GiB of text."""
+    if not pa.types.is_dictionary(array.type):
+        return array.cast(_wide(array.type))
+    return pa.DictionaryArray.from_arrays(array.indices, _widen(array.dictionary), safe=False)
+
+
+def _wide(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(arrow_type):
+        return pa.dictionary(arrow_type.index_type, _wide(arrow_type.value_type))
+    if arrow_type in (pa.string(), pa.string_view()):
+        return pa.large_string()
+    return pa.large_binary() if arrow_type in (pa.binary(), pa.binary_view()) else arrow_type
 
 
 # pandas

@@ -283,13 +283,16 @@ class Vocabulary:
         strange = strange & ~gone
         if strange.any() and column.kind != self._kind and self._kind != "empty":
             raise VocabularyError(_label(self._name) + messages.mismatch(column, strange, self._kind))
-        if gone.any() and self._missing == "error":
-            advice = "the vocabulary has no row for them; drop or fill them, or make it with"
-            raise UnseenCategoryError(_label(self._name) + messages.missing(column, advice))
-        if strange.any() and self._unseen == "error":
-            raise UnseenCategoryError(_label(self._name) + messages.unseen(column, strange, self._categories))
-        ids[gone] = self.missing_id if self._missing == "own" else self.unknown_id
-        ids[strange] = self.unknown_id
+        if gone.any():
+            if self._missing == "error":
+                advice = "the vocabulary has no row for them; drop or fill them, or make it with"
+                raise UnseenCategoryError(_label(self._name) + messages.missing(column, advice))
+            ids[gone] = self.missing_id if self._missing == "own" else self.unknown_id
+        if strange.any():
+            if self._unseen == "error":
+                message = messages.unseen(column, strange, self._categories)
+                raise UnseenCategoryError(_label(self._name) + message)
+            ids[strange] = self.unknown_id
 
     def decode(self, ids: Any) -> Any:
         """The category of every id, as a Python value or a nested list of the shape of ``ids``.

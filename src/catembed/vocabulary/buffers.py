@@ -100,7 +100,7 @@ def _calendar(
     if unit == "generic":
         return pa.nulls(len(flat)), None  # NumPy gives no unit only where every value is NaT
     as_date = as_date or unit in DATE_UNITS
-    years = flat.astype("M8[Y]").astype(np.int64) + 1970
+    years = year_of(flat)
     _refuse_first((years < 1) | (years > 9999), flat, gone, shape, "is outside the years 1 to 9999")
     ticks = flat.astype("M8[D]" if as_date else "M8[us]")
     reason = "is a date with a time of day" if as_date else TOO_FINE
@@ -108,6 +108,13 @@ def _calendar(
     kind = "date" if as_date else "timestamp[UTC]" if aware else "timestamp"
     whole = np.where(gone, 0, ticks.astype(np.int64)).astype(np.int32 if as_date else np.int64)
     return pa.array(whole, mask=gone).view(ARROW_TYPES[kind]), kind
+
+
+def year_of(times: np.ndarray) -> np.ndarray:
+    """The year of each time, whatever its unit; NumPy's own step from fs and as to years overflows."""
+    if np.datetime_data(times.dtype)[0] in ("ps", "fs", "as"):
+        times = times.astype("M8[us]")
+    return times.astype("M8[Y]").astype(np.int64) + 1970
 
 
 TOO_FINE = "is finer than a microsecond; round it to microseconds"

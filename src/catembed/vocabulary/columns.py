@@ -88,7 +88,7 @@ def _flatten(values: Sequence[Any]) -> tuple[list[Any], Shape]:
     while any(issubclass(t, (list, tuple)) for t in set(map(type, flat))):
         sizes = [len(value) if isinstance(value, (list, tuple)) else None for value in flat]
         for position, size in enumerate(sizes):
-            if size is None or size != sizes[0]:
+            if size != sizes[0]:
                 raise VocabularyError(
                     f"ragged nested lists: {_describe(flat[0])}{where(0, shape)}, but "
                     f"{_describe(flat[position])}{where(position, shape)}; pad them to one length"

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
-from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact
+from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact, year_of
 from catembed.vocabulary.kinds import ALLOWED, ARROW_TYPES, Shape
 from catembed.vocabulary.text import PLURALS, show, where
 
@@ -38,10 +38,10 @@ def from_objects(values: list[Any], shape: Shape) -> tuple[pa.Array, str | None]
     kind = _common_kind(values, shape)
     if kind is None:
         return pa.nulls(len(values)), None
-    if any(issubclass(t, np.datetime64) for t in set(map(type, values))):
-        values = [_to_python(value) if isinstance(value, np.datetime64) else value for value in values]
+    if not set(map(type, values)) <= _PLAIN.keys():
+        values = [_to_python(value) for value in values]
     try:
-        return pa.array(values, type=ARROW_TYPES[kind], from_pandas=True), kind
+        return pa.array(values, type=ARROW_TYPES[kind]), kind
     except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
         raise VocabularyError(_explain(values, shape, error)) from None
 
@@ -108,7 +108,7 @@ def _kind_of_float(value: float | np.floating) -> str:
 
 
 def _kind_of_datetime64(value: np.datetime64) -> str:
-    if not 1 <= value.astype("M8[Y]").astype(int) + 1970 <= 9999:
+    if not 1 <= year_of(np.array(value)) <= 9999:
         raise VocabularyError("is outside the years 1 to 9999")
     if _is_date(value):
         return "date"
@@ -121,8 +121,13 @@ def _is_date(value: np.datetime64) -> bool:
     return np.datetime_data(value.dtype)[0] in DATE_UNITS
 
 
-def _to_python(value: np.datetime64) -> Any:
-    return None if np.isnat(value) else value.astype("M8[D]" if _is_date(value) else "M8[us]").item()
+def _to_python(value: Any) -> Any:
+    """What Arrow understands: None for every missing value, Python's own dates and times for NumPy's."""
+    if is_missing(value):
+        return None
+    if isinstance(value, np.datetime64):
+        return value.astype("M8[D]" if _is_date(value) else "M8[us]").item()
+    return value
 
 
 def _explain(values: list[Any], shape: Shape, error: Exception) -> str:

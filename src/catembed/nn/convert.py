@@ -32,6 +32,7 @@ def convert(model: ModuleT, *, sparse: bool | None = None) -> ModuleT:
     every table, ours included; ``None`` keeps each as it is.
 
     Raises:
+        TypeError: ``model`` is no module.
         ValueError: ``sparse=True`` with a table that has no sparse gradient; nothing is changed then.
 
     >>> import torch
@@ -39,6 +40,8 @@ def convert(model: ModuleT, *, sparse: bool | None = None) -> ModuleT:
     >>> model[0]
     Embedding(3, 5, sparse=True, name='0')
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"convert() takes a torch.nn.Module (got {type(model).__name__})")
     tables = [(path, module, _class_to_be(module)) for path, module in model.named_modules()]
     if sparse:
         for path, table, ours in tables:
@@ -66,7 +69,8 @@ def _class_to_be(module: nn.Module) -> type[nn.Module] | None:
 
 def _turn_into(ours: type[nn.Module], table: Any, path: str, sparse: bool | None) -> None:
     table.__class__ = ours
-    table.name = table.name or path or None
+    if table.name is None:
+        table.name = path or None
     if sparse is not None:
         table.sparse = sparse
 

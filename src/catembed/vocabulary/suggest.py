@@ -1,8 +1,8 @@
 """Close matches for a misspelt category, as ``difflib`` finds them, without regard to case and outer spaces.
 
-difflib's cost per candidate is high, so at most ``_MOST_CANDIDATES`` categories are compared: those that share
-the first and last letter, or one of them, nearest in length first. With a large vocabulary a match may
-therefore be missed.
+difflib's cost per candidate is high, so at most ``_MOST_CANDIDATES`` categories are compared: those of about
+the same length that share most bytes with the wanted one from its start and from its end, which keeps every
+category that is one slip away. With a large vocabulary a match with slips at both ends may be missed.
 """
 
 import difflib
@@ -14,6 +14,7 @@ from catembed.vocabulary.stored import to_arrays
 
 _MOST_CANDIDATES = 1_000
 _LONGEST = 100
+_LOWER = 0x20  # the bit that tells a small ASCII letter from a capital
 
 
 def closest(value: str, categories: pa.Array) -> str | None:
@@ -28,15 +29,25 @@ def closest(value: str, categories: pa.Array) -> str | None:
 
 
 def _candidates(wanted: bytes, categories: pa.Array) -> np.ndarray:
-    """Places of the categories to compare with, told from their length, first and last byte alone."""
+    """Places of the categories to compare with, told from their bytes without making Python objects."""
     if len(categories) <= _MOST_CANDIDATES:
         return np.arange(len(categories))
     arrays = to_arrays(categories, "string")
     octets, offsets = arrays["categories.bytes"], arrays["categories.offsets"]
-    distance = np.abs(np.diff(offsets) - len(wanted))
-    places = np.flatnonzero((distance <= max(2, len(wanted) // 4)) & (offsets[1:] > offsets[:-1]))
-    lower = 0x20  # the bit that tells a small ASCII letter from a capital
-    first = (octets[offsets[places]] | lower) == wanted[0] | lower
-    last = (octets[offsets[places + 1] - 1] | lower) == wanted[-1] | lower
-    order = np.lexsort((distance[places], 2 - first.astype(int) - last))
-    return places[order[:_MOST_CANDIDATES]]
+    lengths = np.diff(offsets)
+    places = np.flatnonzero(np.abs(lengths - len(wanted)) <= max(2, len(wanted) // 4))
+    lengths = lengths[places]
+    shared = _shared(octets, offsets[places], lengths, 1, wanted)
+    shared += _shared(octets, offsets[places + 1] - 1, lengths, -1, wanted[::-1])
+    return places[np.argsort(-shared, kind="stable")[:_MOST_CANDIDATES]]
+
+
+def _shared(octets: np.ndarray, starts: np.ndarray, lengths: np.ndarray, step: int, wanted: bytes) -> np.ndarray:
+    """How many bytes each text shares with ``wanted``, going from its start in steps of 1 or -1."""
+    shared = np.zeros(len(starts), np.int64)
+    alive = np.arange(len(starts))
+    for place, byte in enumerate(wanted):
+        alive = alive[lengths[alive] > place]
+        alive = alive[octets[starts[alive] + step * place] | _LOWER == byte | _LOWER]
+        shared[alive] += 1
+    return shared

@@ -310,9 +310,7 @@ class Vocabulary:
         >>> Vocabulary(["a", "b"], unseen="unknown", missing="own").decode([[0, 1], [2, 3]])
         [[None, <unknown>], ['a', 'b']]
         """
-        array = ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)
-        if array.dtype.kind not in "iu" and array.size:
-            raise TypeError(f"ids must be integers, got {array.dtype}")
+        array = _id_array(ids)
         outside = (array < 0) | (array >= len(self))
         if outside.any():
             raise OutOfRangeError(_label(self._name) + messages.out_of_range(array, outside, len(self)))
@@ -383,6 +381,16 @@ class Vocabulary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vocabulary.from_arrays, self.to_arrays()
+
+
+def _id_array(ids: Any) -> np.ndarray:
+    try:
+        array = ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)
+    except ValueError as error:
+        raise TypeError(f"ids must be integers of one shape: {error}") from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"ids must be integers of at most 64 bits, got {array.dtype}")
+    return array
 
 
 def _read_only(counts: np.ndarray | None) -> np.ndarray | None:

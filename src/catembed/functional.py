@@ -23,6 +23,7 @@ __all__ = ["embedding", "embedding_bag"]
 
 _NATIVE = frozenset({torch.int64, torch.int32})  # what torch's kernels take
 _WIDENED = frozenset({torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64})
+_INTEGER = (int, np.integer)
 _INT64 = np.iinfo(np.int64)
 _SHOWN = 5  # how many bad ids an error message lists
 
@@ -156,22 +157,20 @@ def _as_array(input: Any) -> np.ndarray:
         values = np.asarray(input)
     except ValueError as error:
         raise ValueError(_not_ids("a nested list whose rows differ in length")) from error
-    if values.size == 0:
-        return values.astype(np.int64)  # an empty list holds no floats, whatever NumPy takes it for
     if values.dtype.kind not in "iu":
         return _as_integers_or_numbers(input, values)
     return values
 
 
 def _as_integers_or_numbers(input: Any, values: np.ndarray) -> np.ndarray:
-    """The list that NumPy did not take for integers: it may hold ints beyond 64 bits, floats or no numbers at all."""
+    """The list that NumPy did not take for integers: empty, or with ints beyond 64 bits, floats or no numbers."""
     items = np.asarray(input, dtype=object)
-    if all(type(item) is int for item in items.flat):
+    others = [at for at, item in np.ndenumerate(items) if isinstance(item, bool) or not isinstance(item, _INTEGER)]
+    if not others:
         return items
     if values.dtype.kind in "fcb":
         return values
-    at, item = next((at, item) for at, item in np.ndenumerate(items) if not isinstance(item, (int, np.integer)))
-    raise TypeError(_not_ids(f"{item!r} at {list(at)}"))
+    raise TypeError(_not_ids(f"{items[others[0]]!r} at {list(others[0])}"))
 
 
 def _not_ids(got: str) -> str:
@@ -259,17 +258,16 @@ def _check_offsets(offsets: Tensor, ids: Tensor, include_last: bool, name: str |
     if offsets.dtype not in _NATIVE:
         raise RuntimeError(f"offsets must be integers (got {offsets.dtype})")
     end = ids.numel()
-    rule = f"start at 0, never decrease and {'end at' if include_last else 'stay within'} the number of ids, {end}"
     if torch.compiler.is_compiling() or offsets.device.type != "cpu":
         last = offsets[-1] == end if include_last else offsets[-1] <= end
         sound = (offsets[0] == 0) & (offsets.diff() >= 0).all() & last
-        torch.ops.aten._assert_async.msg(sound, f"offsets must {rule}")
+        torch.ops.aten._assert_async.msg(sound, f"offsets must {_offsets_rule(end, include_last)}")
         return
     values = _readable(offsets)
     if values is None:
         return
     steps_back = values[1:] < values[:-1]
-    if steps_back.any():
+    if np.count_nonzero(steps_back):
         at = int(steps_back.argmax()) + 1
     elif values[0] != 0:
         at = 0
@@ -278,4 +276,10 @@ def _check_offsets(offsets: Tensor, ids: Tensor, include_last: bool, name: str |
     else:
         return
     after = f" after {values[at - 1]}" if at else ""
-    raise ValueError(f"offsets into {_table(name)} must {rule} (got {values[at]} at [{at}]{after})")
+    raise ValueError(
+        f"offsets into {_table(name)} must {_offsets_rule(end, include_last)} (got {values[at]} at [{at}]{after})"
+    )
+
+
+def _offsets_rule(end: int, include_last: bool) -> str:
+    return f"start at 0, never decrease and {'end at' if include_last else 'stay within'} the number of ids, {end}"

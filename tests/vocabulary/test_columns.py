@@ -354,6 +354,20 @@ def test_missing_text(column):
     assert Vocabulary(FRUIT, missing="own").encode(column).tolist() == [3, 0]
 
 
+@pytest.mark.parametrize("chunks", [[], [0], [3], [2, 0, 1]])
+def test_dictionaries_of_nothing(chunks):
+    column = pa.chunked_array(
+        [pa.nulls(size).dictionary_encode() for size in chunks], type=pa.dictionary(pa.int32(), pa.null())
+    )
+    assert Vocabulary(FRUIT, missing="own").encode(column).tolist() == [0] * sum(chunks)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [1, 2], [True, False], [b"a", b""], [DAY, DAY], [MOMENT] * 2])
+def test_chunks_of_dictionaries_of_every_kind(values):
+    column = pa.chunked_array([pa.array([value] * 3).dictionary_encode() for value in values])
+    assert Vocabulary.fit(column, order="first").encode(column).tolist()[::3] == [0, len(set(values)) - 1]
+
+
 def test_missing_in_a_long_dictionary():
     levels = pa.array([None, "candy"])
     column = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 1]), levels)

@@ -152,6 +152,8 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
         array.validate(full=True)  # before anything reads it: bad offsets would lead out of its memory
     except pa.ArrowInvalid as error:
         raise VocabularyError(f"the Arrow column is damaged: {error}") from None
+    if pa.types.is_dictionary(array.type) and pa.types.is_null(array.type.value_type):
+        array = pa.nulls(len(array))  # Arrow cannot combine such chunks
     if isinstance(array, pa.ChunkedArray):
         chunks = [_widen(chunk) for chunk in array.chunks]
         array = chunks[0] if len(chunks) == 1 else _combine(pa.chunked_array(chunks, type=_wide(array.type)))

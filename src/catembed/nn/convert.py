@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.optim import registry
 
 __all__ = ["convert"]
 
@@ -73,6 +74,7 @@ def _turn_into(ours: type[nn.Module], table: Any, path: str, sparse: bool | None
         table.name = path or None
     if sparse is not None:
         table.sparse = sparse
+    registry.register(table)
 
 
 def _refuse_sparse_where_impossible(path: str, table: Any) -> None:

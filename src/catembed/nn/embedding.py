@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from catembed.functional import embedding
+from catembed.nn.table import TableLayer
+from catembed.optim import registry
 
 __all__ = ["Embedding"]
 
 
-class Embedding(torch.nn.Embedding):
+class Embedding(TableLayer, torch.nn.Embedding):
     """A table of ``num_embeddings`` trainable rows; ids of shape ``(*)`` give rows of shape ``(*, embedding_dim)``.
 
     Takes every argument of :class:`torch.nn.Embedding` and means the same by it. ``name`` is how error messages call
@@ -57,9 +59,6 @@ class Embedding(torch.nn.Embedding):
     allowed are [0, 3) (got 3 at [1]). 3 is num_embeddings: an unseen category, or ids that count from 1.
     """
 
-    # On the class, so that a layer turned into this class, or pickled without a name, has one.
-    name: str | None = None
-
     def __init__(
         self,
         num_embeddings: int,
@@ -90,6 +89,7 @@ class Embedding(torch.nn.Embedding):
             dtype,
         )
         self.name = name
+        registry.register(self)
 
     @classmethod
     def from_pretrained(
@@ -128,7 +128,3 @@ class Embedding(torch.nn.Embedding):
             self.sparse,
             name=self.name,
         )
-
-    def extra_repr(self) -> str:
-        """Torch's own line, and the name if there is one."""
-        return super().extra_repr() + (f", name={self.name!r}" if self.name is not None else "")

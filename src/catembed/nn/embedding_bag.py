@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from catembed.functional import embedding_bag
+from catembed.nn.table import TableLayer
+from catembed.optim import registry
 
 __all__ = ["EmbeddingBag"]
 
 
-class EmbeddingBag(torch.nn.EmbeddingBag):
+class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
     """Sums, means or maxima over bags of rows: ``(B, N)``, or ``(N,)`` with ``B`` offsets, give ``(B, embedding_dim)``.
 
     Takes every argument of :class:`torch.nn.EmbeddingBag` and means the same by it. ``name`` is how error messages
@@ -26,9 +28,6 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
     >>> layer([0, 2, 1], [0, 2]).shape
     torch.Size([2, 5])
     """
-
-    # On the class, so that a layer turned into this class, or pickled without a name, has one.
-    name: str | None = None
 
     def __init__(
         self,
@@ -62,6 +61,7 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             dtype,
         )
         self.name = name
+        registry.register(self)
 
     @classmethod
     def from_pretrained(
@@ -116,7 +116,3 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             self.padding_idx,
             name=self.name,
         )
-
-    def extra_repr(self) -> str:
-        """Torch's own line, and the name if there is one."""
-        return super().extra_repr() + (f", name={self.name!r}" if self.name is not None else "")

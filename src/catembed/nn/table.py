@@ -1,0 +1,92 @@
+"""`TableLayer`: what ``Embedding`` and ``EmbeddingBag`` have beyond torch's layers besides lookup: a name, frozen rows.
+
+Rule: a layer makes itself known to ``optim.registry`` wherever it comes into being, so that optimisers find its name
+and its frozen rows by its weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from catembed.functional import embedding
+from catembed.optim import registry
+
+__all__ = ["TableLayer"]
+
+
+class TableLayer(torch.nn.Module):
+    """Mixed in before one of torch's embedding layers."""
+
+    weight: Tensor
+    # On the class, so that a layer turned into one of ours, or pickled by an older version, has them.
+    name: str | None = None
+    frozen_rows: Tensor | None = None  # uint8 (num_embeddings,), 1 where frozen; not part of the state_dict
+
+    def freeze_rows(self, rows: Any) -> None:
+        """Keep rows as they are, bit for bit, until thawed: catembed's optimisers write neither them nor their state.
+
+        Args:
+            rows: ids (integers of any shape) or a bool mask of shape ``(num_embeddings,)``.
+
+        Raises:
+            OutOfRangeError: an id outside the table.
+            ValueError: a mask of another shape.
+
+        >>> import torch, catembed
+        >>> layer = catembed.Embedding(4, 2, sparse=True, _weight=torch.ones(4, 2))
+        >>> layer.freeze_rows([0, 2])
+        >>> optimizer = catembed.optim.SGD(layer.parameters(), lr=0.5)
+        >>> layer([0, 1, 2]).sum().backward()
+        >>> optimizer.step()
+        >>> layer.weight[:, 0].tolist()
+        [1.0, 0.5, 1.0, 1.0]
+        """
+        mask = self._mask(rows)
+        self.frozen_rows = mask if self.frozen_rows is None else mask | self._resized(self.frozen_rows)
+        registry.register(self)
+
+    def thaw_rows(self, rows: Any = None) -> None:
+        """Let rows move again: ids, a bool mask, or None for all. The padding row stays as it is.
+
+        Rows that another layer froze on the same weight are thawed as well.
+
+        Raises:
+            OutOfRangeError: an id outside the table.
+            ValueError: a mask of another shape.
+        """
+        mask = None if rows is None else self._mask(rows)
+        table = registry.table_of(self.weight)
+        for layer in {self, *(table.layers() if table is not None else ())}:
+            if layer.frozen_rows is not None:
+                left = None if mask is None else layer._resized(layer.frozen_rows) & (1 - mask)
+                layer.frozen_rows = left if left is not None and left.any() else None
+        registry.changed()
+
+    def _mask(self, rows: Any) -> Tensor:
+        """Ids or a bool mask as a uint8 mask over all rows, on the CPU."""
+        count = len(self.weight)
+        rows = torch.as_tensor(rows if isinstance(rows, Tensor) or hasattr(rows, "__array__") else list(rows)).cpu()
+        if rows.dtype == torch.bool:
+            if rows.shape != (count,):
+                raise ValueError(f"a mask of rows has shape ({count},), one entry per row (got {tuple(rows.shape)})")
+            return rows.to(torch.uint8)
+        mask = torch.zeros(count, dtype=torch.uint8)
+        if rows.numel():
+            embedding(rows, mask.unsqueeze(1), name=self.name)  # refuses what is no id of this table
+            mask[rows.flatten().long()] = 1
+        return mask
+
+    def _resized(self, mask: Tensor) -> Tensor:
+        """A mask made when the table had fewer rows: rows that came since are free."""
+        return torch.nn.functional.pad(mask, (0, len(self.weight) - len(mask)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        registry.register(self)
+
+    def extra_repr(self) -> str:
+        """Torch's own line, and the name if there is one."""
+        return super().extra_repr() + (f", name={self.name!r}" if self.name is not None else "")

@@ -1,0 +1,61 @@
+"""Row state in the layout that the kernels want: allocated lazily, grown in place of the old, moments side by side.
+
+`exp_avg` and `exp_avg_sq` are views of one tensor ``(N, 2, D)``: a touched row then costs one run of memory, not two.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+import torch
+from torch import Tensor
+
+__all__ = ["arithmetic_dtype", "interleaved", "resized", "zeros"]
+
+
+def arithmetic_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype that kernels compute in, and that state has by default: float32, float64 for float64 weights."""
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros whose memory appears, page by page, when written (on the CPU)."""
+    bytes_ = dtype.itemsize * torch.Size(shape).numel()
+    if device.type != "cpu" or bytes_ < 1 << 20:
+        return torch.zeros(shape, dtype=dtype, device=device)
+    memory = mmap.mmap(-1, bytes_, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
+
+
+def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, fill: float = 0.0):
+    """State of ``shape`` that keeps the rows of ``old``; rows that are new hold ``fill``."""
+    if old is not None and old.shape == shape and old.dtype == dtype and old.device == device and old.is_contiguous():
+        return old
+    new = zeros(shape, dtype, device)
+    kept = 0 if old is None else len(old)
+    if kept:
+        new[:kept] = old
+    if fill:
+        new[kept:] = fill
+    return new
+
+
+def interleaved(first: Tensor | None, second: Tensor | None, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Both moments of ``weight (N, D)`` as one tensor ``(N, 2, D)``: the memory they share already, or their copy."""
+    rows, columns = weight.shape
+    if first is None or second is None:
+        return zeros((rows, 2, columns), dtype, weight.device)
+    if len(first) == rows and first.dtype == dtype and _side_by_side(first, second, columns):
+        return first.as_strided((rows, 2, columns), (2 * columns, columns, 1))
+    new = zeros((rows, 2, columns), dtype, weight.device)
+    new[: len(first), 0] = first.reshape(len(first), columns)
+    new[: len(second), 1] = second.reshape(len(second), columns)
+    return new
+
+
+def _side_by_side(first: Tensor, second: Tensor, columns: int) -> bool:
+    return (
+        first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
+        and first.stride(0) == second.stride(0) == 2 * columns
+        and second.storage_offset() - first.storage_offset() == columns
+    )

@@ -183,3 +183,48 @@ def test_empty(shape):
     weight, last = torch.zeros(shape), torch.zeros(shape[0], dtype=torch.int32)
     assert settle_adam(weight, torch.zeros(shape[0], 2, shape[1]), last, steps, 10) == shape[0]
     assert settle_adam(weight, torch.zeros(shape[0], 2, shape[1]), last, steps, 10, rows=torch.empty(0).long()) == 0
+
+
+@pytest.mark.parametrize("state", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rounding", [None, 1234])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_weights_are_rounded_once_as_defined(dtype, rounding, state):
+    steps = HISTORIES["warmup, cosine, decay"]
+    weight, moments, last, now = table(steps, torch.float32)
+    start = (weight.to(dtype), (moments * 1e-2).to(state), last)
+    ours, exact = ([part.clone() for part in start] for _ in range(2))
+    settle_adam(*ours, steps, now, rounding=rounding)
+    reference_settle.settle_adam(*exact, steps, now, rounding=rounding)
+    for mine, theirs, before in zip(ours[:2], exact[:2], start[:2], strict=True):
+        # The same but where a value lies on the edge between two roundings: there it is the neighbour.
+        assert (mine == theirs).float().mean() > 0.995
+        step = torch.finfo(mine.dtype).eps * theirs.double().abs() + 1e-7
+        assert ((mine.double() - theirs.double()).abs() <= step).all()
+        assert (mine != before).any()
+
+
+def test_state_is_rounded_differently_at_each_step():
+    shrunk = []
+    for now in (5, 6):
+        moments = torch.ones(50, 2, 8, dtype=torch.bfloat16)
+        last = torch.full((50,), now - 1, dtype=torch.int32)
+        settle_adam(torch.zeros(50, 8), moments, last, history(1, after=now - 1), now)
+        shrunk.append(moments[:, 1])
+    assert (shrunk[0] != shrunk[1]).any()
+    # 0.999 lies a quarter of the way down from 1 to 0.99609375: rounding to nearest would never get there.
+    share = torch.stack(shrunk).lt(1).double().mean()
+    assert 0.18 < share < 0.33  # 800 draws: a standard deviation is 0.015
+
+
+def test_frozen_and_untouched_rows_keep_their_state():
+    steps = HISTORIES["warmup, cosine, decay"]
+    weight, moments, last, now = table(steps, torch.float32)
+    frozen = (torch.arange(len(weight)) % 2).to(torch.uint8)
+    moments[::3] = float("nan")  # untouched rows' state is not even read
+    before = weight.clone(), moments.clone()
+    settle_adam(weight, moments, last, steps, now, frozen=frozen)
+    assert torch.equal(weight[frozen == 1], before[0][frozen == 1])
+    kept = (frozen == 1) | (last < 0)
+    assert torch.equal(moments[kept].nan_to_num(7), before[1][kept].nan_to_num(7))
+    assert not weight.isnan().any()
+    assert (last.abs() == now).all()

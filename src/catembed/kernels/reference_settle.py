@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["settle_adam", "settle_sgd"]
+from catembed.kernels.reference import rounded
+
+__all__ = ["settle_adam", "settle_sgd", "state_seed"]
 
 
 def settle_adam(
@@ -31,6 +33,9 @@ def settle_adam(
     factor, eps, weight factor of a step; ``rows`` int64, each once. A step with zero gradient is
 
         m = β1 m;  v = β2 v;  w = w · weight factor - lr · m / (√v · denominator factor + eps)
+
+    16-bit weights are rounded once, to nearest or stochastically by the seed ``rounding``; bfloat16 moments always
+    stochastically, by ``state_seed``.
     """
     rows, start, live = _rows(last, rows, frozen)
     w, m, v = (part[rows].double() for part in (weight, moments[:, 0], moments[:, 1]))
@@ -41,8 +46,10 @@ def settle_adam(
         w = torch.where(missed, w * factor - delta, w)
     stale = start < now
     moved = rows[stale & live]
-    weight[moved] = w[stale & live].to(weight.dtype)
-    moments[moved] = torch.stack([m, v], dim=1)[stale & live].to(moments.dtype)
+    weight[moved] = rounded(w[stale & live], weight.dtype, moved, rounding)
+    stored = torch.stack([m, v], dim=1)[stale & live]
+    seed = state_seed(rounding, now)
+    moments[moved] = rounded(stored.flatten(1), moments.dtype, moved, seed).view_as(stored)
     last[rows] = torch.where(last[rows] > 0, now, -now).to(last.dtype)
     return int(stale.sum())
 
@@ -74,11 +81,16 @@ def settle_sgd(
         w, b = torch.where(missed, w * ww + b * wb, w), torch.where(missed, w * bw + b * bb, b)
     stale = start < now
     moved = rows[stale & live]
-    weight[moved] = w[stale & live].to(weight.dtype)
+    weight[moved] = rounded(w[stale & live], weight.dtype, moved, rounding)
     if buffer is not None:
         buffer[moved] = b[stale & live].to(buffer.dtype)
     last[rows] = torch.where(touched, now, -now).to(last.dtype)
     return int(stale.sum())
+
+
+def state_seed(rounding: int | None, now: int) -> int:
+    """The seed by which state is rounded: another one at each step, also where weights are rounded to nearest."""
+    return ((rounding or 0) ^ 0x5851F42D4C957F2D) + now * 0x9E3779B97F4A7C15 & (2**63 - 1)
 
 
 def _rows(last: Tensor, rows: Tensor | None, frozen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,22 +11,30 @@ import math
 import numpy as np
 from torch import Tensor
 
+from catembed.kernels.reference_settle import state_seed
+
 from .compile import jit
+from .lanes import narrow, noise, prefetch, row_key, view, wide, widen
 from .missed_adam import EPS, MEAN, missed_adam
-from .settling import NO_ROWS, each_share, survey
+from .settling import AHEAD, NO_ROWS, each_share, survey
 
 __all__ = ["settle_adam"]
 
-TOLERANCE = {np.dtype(np.float32): 2e-8, np.dtype(np.float64): 1e-13}
+TOLERANCE = {np.float32: 2e-8, np.float64: 1e-13}
 
 
 @jit
-def _settle(weight, moments, last, rows, start, stop, now, frozen, factors, first, pieces, delta):
+def _settle(weight, moments, last, rows, start, stop, now, frozen, factors, first, pieces, delta, rounding, seeds):
     """Rows ``rows[start:stop]``, or ``start`` to ``stop`` where none are listed; ``delta`` is scratch for a row."""
-    one = pieces.dtype.type(1)
-    zero = pieces.dtype.type(0)
+    one, zero = pieces.dtype.type(1), pieces.dtype.type(0)
     smallest = pieces.dtype.type(1e-37)  # smaller first moments become zero: denormal numbers are slow
+    width = weight.shape[1]
     for index in range(start, stop):
+        if len(rows) > 0 and index + AHEAD < stop:
+            soon = rows[index + AHEAD]
+            prefetch(weight[soon])
+            prefetch(moments[soon, 0])
+            prefetch(moments[soon, 1])
         row = rows[index] if len(rows) > 0 else np.int64(index)
         touched = last[row] > 0
         age = now - abs(np.int64(last[row]))
@@ -35,30 +43,32 @@ def _settle(weight, moments, last, rows, start, stop, now, frozen, factors, firs
         last[row] = now if touched else -now
         if len(frozen) > 0 and frozen[row] != 0:
             continue
-        w = weight[row]
+        w, m, v = weight[row], moments[row, 0], moments[row, 1]
         decay, shrink_m, shrink_v = factors[age, 0], factors[age, 1], factors[age, 2]
-        if not touched:
-            if decay != zero:
-                for j in range(len(w)):
-                    w[j] += w[j] * decay
+        if decay == zero and not touched:
             continue
-        m, v = moments[row, 0], moments[row, 1]
-        for j in range(len(w)):
-            delta[j] = zero
-        for i in range(first[age], first[age + 1]):
+        delta[:] = zero
+        for i in range(first[age], first[age + 1] if touched else first[age]):
             mean, eps = pieces[i, MEAN], pieces[i, EPS]
             c0, c2, c3, c4 = pieces[i, 0], pieces[i, 2], pieces[i, 3], pieces[i, 4]
             c5, c6, c7 = pieces[i, 5], pieces[i, 6], pieces[i, 7]
-            for j in range(len(w)):
-                x = math.sqrt(v[j]) * mean
+            for j in range(width):
+                x = math.sqrt(widen(v[j])) * mean
                 inverse = one / (x + eps)
                 t = x * inverse
-                delta[j] += m[j] * inverse * (c0 + t * t * (c2 - t * (c3 - t * (c4 - t * (c5 - t * (c6 - t * c7))))))
-        for j in range(len(w)):
-            w[j] += w[j] * decay - delta[j]
-            fading = m[j] * shrink_m
-            m[j] = fading if abs(fading) > smallest else zero
-            v[j] *= shrink_v
+                series = c0 + t * t * (c2 - t * (c3 - t * (c4 - t * (c5 - t * (c6 - t * c7)))))
+                delta[j] += widen(m[j]) * inverse * series
+        key, state_key = row_key(seeds[0], row), row_key(seeds[1], row)
+        for j in range(width):
+            before = widen(w[j])
+            w[j] = narrow(before + (before * decay - delta[j]), w[j], noise(key, j), rounding)
+        if not touched:
+            continue
+        for j in range(width):
+            fading = widen(m[j]) * shrink_m
+            fading = fading if abs(fading) > smallest else zero
+            m[j] = narrow(fading, m[j], noise(state_key, j), True)
+            v[j] = narrow(widen(v[j]) * shrink_v, v[j], noise(state_key, j + width), True)
 
 
 def settle_adam(
@@ -76,15 +86,32 @@ def settle_adam(
     stale, wanted = survey(last, rows, now, len(history))
     if stale == 0:
         return 0
-    table, state, steps = weight.numpy(), moments.numpy(), last.numpy()
-    factors, first, pieces = missed_adam(history.numpy(), wanted, TOLERANCE[table.dtype])
-    factors, pieces = factors.astype(table.dtype), pieces.astype(table.dtype)
+    table, state, steps = view(weight), view(moments), last.numpy()
+    dtype = wide(weight)
+    factors, first, pieces = missed_adam(history.numpy(), wanted, TOLERANCE[dtype])
+    factors, pieces = factors.astype(dtype), pieces.astype(dtype)
     listed = NO_ROWS if rows is None else rows.numpy()
     held = np.empty(0, np.uint8) if frozen is None else frozen.numpy()
+    seeds = np.array([rounding or 0, state_seed(rounding, now)])
 
     def share(start: int, stop: int) -> None:
-        delta = np.empty(table.shape[1], table.dtype)
-        _settle(table, state, steps, listed, start, stop, now, held, factors, first, pieces, delta)
+        delta = np.empty(table.shape[1], dtype)
+        _settle(
+            table,
+            state,
+            steps,
+            listed,
+            start,
+            stop,
+            now,
+            held,
+            factors,
+            first,
+            pieces,
+            delta,
+            rounding is not None,
+            seeds,
+        )
 
     each_share(len(table) if rows is None else len(listed), share)
     return stale

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from .compile import jit
-from .settling import NO_ROWS, each_share, survey
+from .lanes import narrow, noise, prefetch, row_key, view, wide, widen
+from .settling import AHEAD, NO_ROWS, each_share, survey
 
 __all__ = ["settle_sgd"]
 
@@ -29,11 +30,16 @@ def _missed(history, ages):
 
 
 @jit
-def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices):
+def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices, rounding, seed):
     """Rows ``rows[start:stop]``, or ``start`` to ``stop`` where none are listed."""
     zero = matrices.dtype.type(0)
     smallest = matrices.dtype.type(1e-37)  # smaller momenta become zero: denormal numbers are slow
+    buffered = len(buffer) > 0
     for index in range(start, stop):
+        if len(rows) > 0 and index + AHEAD < stop:
+            prefetch(weight[rows[index + AHEAD]])
+            if buffered:
+                prefetch(buffer[rows[index + AHEAD]])
         row = rows[index] if len(rows) > 0 else np.int64(index)
         touched = last[row] > 0
         age = now - abs(np.int64(last[row]))
@@ -42,18 +48,18 @@ def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices):
         last[row] = now if touched else -now
         if len(frozen) > 0 and frozen[row] != 0:
             continue
-        w = weight[row]
+        w, key = weight[row], row_key(seed, row)
         ww, wb, bw, bb = matrices[age, 0], matrices[age, 1], matrices[age, 2], matrices[age, 3]
-        if len(buffer) == 0 or not (touched or bw != zero):
-            if ww != zero:
-                for j in range(len(w)):
-                    w[j] += w[j] * ww
+        if not buffered or not (touched or bw != zero):
+            for j in range(len(w) if ww != zero else 0):
+                before = widen(w[j])
+                w[j] = narrow(before + before * ww, w[j], noise(key, j), rounding)
             continue
         last[row] = now
         b = buffer[row]
         for j in range(len(w)):
-            before, momentum = w[j], b[j]
-            w[j] = before + (before * ww + momentum * wb)
+            before, momentum = widen(w[j]), widen(b[j])
+            w[j] = narrow(before + (before * ww + momentum * wb), w[j], noise(key, j), rounding)
             fading = before * bw + momentum * bb
             b[j] = fading if abs(fading) > smallest else zero
 
@@ -73,14 +79,14 @@ def settle_sgd(
     stale, wanted = survey(last, rows, now, len(history))
     if stale == 0:
         return 0
-    table, steps = weight.numpy(), last.numpy()
-    matrices = _missed(history.numpy(), len(wanted)).astype(table.dtype)
-    momentum = np.empty((0, table.shape[1]), table.dtype) if buffer is None else buffer.numpy()
+    table, steps, dtype = view(weight), last.numpy(), wide(weight)
+    matrices = _missed(history.numpy(), len(wanted)).astype(dtype)
+    momentum = np.empty((0, table.shape[1]), dtype) if buffer is None else buffer.numpy()
     listed = NO_ROWS if rows is None else rows.numpy()
     held = np.empty(0, np.uint8) if frozen is None else frozen.numpy()
 
     def share(start: int, stop: int) -> None:
-        _settle(table, momentum, steps, listed, start, stop, now, held, matrices)
+        _settle(table, momentum, steps, listed, start, stop, now, held, matrices, rounding is not None, rounding or 0)
 
     each_share(len(table) if rows is None else len(listed), share)
     return stale

@@ -10,12 +10,11 @@ from catembed.kernels.threads import parallel, shares
 
 from .compile import jit
 
-__all__ = ["NO_ROWS", "Share", "each_share", "survey"]
+__all__ = ["AHEAD", "NO_ROWS", "each_share", "survey"]
 
 NO_ROWS = np.empty(0, np.int64)  # in place of a list of rows: all rows
+AHEAD = 12  # rows between asking for a row's cache lines and using them
 _AT_LEAST = 2048  # rows that are worth a thread
-
-Share = tuple[NDArray[np.int64], int, int]  # rows, start, stop: rows[start:stop], or rows start … stop - 1 themselves
 
 
 @jit

@@ -18,7 +18,7 @@ import torch
 
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
 from catembed.vocabulary import messages
-from catembed.vocabulary.policies import ORDERS, check_choice, check_policies, column_name, positive
+from catembed.vocabulary.arguments import ORDERS, check_choice, check_policies, column_name, id_array, positive
 from catembed.vocabulary.text import show
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Vocabulary:
         min_count = positive(min_count, "min_count")
         max_size = None if max_size is None else positive(max_size, "max_size")
         read = _read(column, name)
+        if read.shape == ():
+            raise VocabularyError(f"{_label(name)}fit learns from a column, got a single value: {show(column)}")
         gone = int(read.missing().sum())
         if gone and missing == "error":
             raise VocabularyError(_label(name) + messages.missing(read, "drop or fill them, or choose"))
@@ -231,11 +233,9 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        return (self._kind, self._unseen, self._missing) == (
-            other._kind,
-            other._unseen,
-            other._missing,
-        ) and self._categories.equals(other._categories)
+        if (self._kind, self._unseen, self._missing) != (other._kind, other._unseen, other._missing):
+            return False
+        return self._categories.equals(other._categories)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -297,7 +297,7 @@ class Vocabulary:
     def decode(self, ids: Any) -> Any:
         """The category of every id, as a Python value or a nested list of the shape of ``ids``.
 
-        The missing row gives None and the unknown row ``catembed.vocabulary.UNKNOWN``, which prints as
+        The missing row gives None and the unknown row ``Vocabulary.UNKNOWN``, which prints as
         ``<unknown>``: no category can be mistaken for either.
 
         Args:
@@ -310,7 +310,7 @@ class Vocabulary:
         >>> Vocabulary(["a", "b"], unseen="unknown", missing="own").decode([[0, 1], [2, 3]])
         [[None, <unknown>], ['a', 'b']]
         """
-        array = _id_array(ids)
+        array = id_array(ids)
         outside = (array < 0) | (array >= len(self))
         if outside.any():
             raise OutOfRangeError(_label(self._name) + messages.out_of_range(array, outside, len(self)))
@@ -381,16 +381,6 @@ class Vocabulary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vocabulary.from_arrays, self.to_arrays()
-
-
-def _id_array(ids: Any) -> np.ndarray:
-    try:
-        array = ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)
-    except ValueError as error:
-        raise TypeError(f"ids must be integers of one shape: {error}") from None
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"ids must be integers of at most 64 bits, got {array.dtype}")
-    return array
 
 
 def _read_only(counts: np.ndarray | None) -> np.ndarray | None:

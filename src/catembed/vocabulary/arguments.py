@@ -1,7 +1,10 @@
-"""What a caller may ask of a vocabulary, and the refusal of anything else."""
+"""What a caller may pass to a vocabulary besides a column, and the refusal of anything else."""
 
 import operator
 from typing import Any
+
+import numpy as np
+import torch
 
 from catembed.errors import VocabularyError
 
@@ -39,6 +42,17 @@ def positive(value: Any, what: str) -> int:
     if number < 1 or isinstance(value, bool):
         raise VocabularyError(f"{what} must be an integer of at least 1, got {value!r}")
     return number
+
+
+def id_array(ids: Any) -> np.ndarray:
+    """Ids in a tensor, an array, a nested list or alone, as an array; raises ``TypeError`` for other things."""
+    try:
+        array = ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)
+    except ValueError as error:
+        raise TypeError(f"ids must be integers of one shape: {error}") from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"ids must be integers of at most 64 bits, got {array.dtype}")
+    return array
 
 
 def column_name(column: Any) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad, get_total_norm
+from torch.nn import utils
 
 from catembed.kernels.dispatch import kernel
 
@@ -45,13 +45,13 @@ def clip_grad_norm_(
     """
     dense, by_rows = _split(parameters)
     if not by_rows:
-        return clip_grad.clip_grad_norm_(dense, max_norm, norm_type, error_if_nonfinite, foreach)
+        return utils.clip_grad_norm_(dense, max_norm, norm_type, error_if_nonfinite, foreach)
     norms = [_row_norm(param.grad, float(norm_type)) for param in by_rows]
     if dense:
-        norms.append(get_total_norm([param.grad for param in dense], norm_type, foreach=foreach))
-    total = get_total_norm([norm.to(norms[0].device) for norm in norms], norm_type, error_if_nonfinite)
+        norms.append(utils.get_total_norm([param.grad for param in dense], norm_type, foreach=foreach))
+    total = utils.get_total_norm([norm.to(norms[0].device) for norm in norms], norm_type, error_if_nonfinite)
     if dense:
-        clip_grad.clip_grads_with_norm_(dense, max_norm, total, foreach)
+        utils.clip_grads_with_norm_(dense, max_norm, total, foreach)
     coefficient = float(max_norm) / (float(total) + 1e-6)
     if not coefficient >= 1:  # NaN scales as well, as with torch
         for param in by_rows:
@@ -75,7 +75,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     """
     dense, by_rows = _split(parameters)
     if dense:
-        clip_grad.clip_grad_value_(dense, clip_value, foreach)
+        utils.clip_grad_value_(dense, clip_value, foreach)
     for param in by_rows:
         grad = param.grad.coalesce()
         param.grad = _with_values(grad, grad._values().clamp(-float(clip_value), float(clip_value)))

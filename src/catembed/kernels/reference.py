@@ -153,7 +153,7 @@ def update_adam(
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     stored = torch.stack([m, v], dim=1)
-    seed = (rounding or 0) ^ _STATE_STREAM
+    seed = (rounding or 0) ^ STATE_STREAM
     moments[rows] = rounded(stored.flatten(1), moments.dtype, rows, seed).view_as(stored)
     w = w * weight_factor - lr_factor * m / (v.sqrt() * denominator_factor + eps)
     weight[rows] = rounded(w, weight.dtype, rows, rounding)
@@ -186,7 +186,7 @@ def _live(
 
 # Rounding
 
-_STATE_STREAM = 0x5851F42D4C957F2D  # keeps the state's random bits apart from the weight's
+STATE_STREAM = 0x5851F42D4C957F2D  # keeps the state's random bits apart from the weight's
 
 
 def rounded(values: Tensor, dtype: torch.dtype, rows: Tensor, seed: int | None) -> Tensor:

@@ -18,12 +18,14 @@ from typing import Any
 import llvmlite
 import numba
 import numba.core.config
+import numba.core.event
 import numpy
 
 __all__ = ["cache_folder", "jit"]
 
 log = logging.getLogger("catembed.kernels")
 _lock = threading.Lock()
+_config: Any = numba.core.config
 
 
 def _source_key() -> str:
@@ -54,6 +56,21 @@ def cache_folder() -> Path | None:
 _folder = cache_folder()
 
 
+class _Log(numba.core.event.Listener):
+    """One line for each kernel that is really compiled, not loaded from the cache."""
+
+    def on_start(self, event: numba.core.event.Event) -> None:
+        function = (event.data or {})["dispatcher"].py_func
+        if function.__module__.startswith(__package__ or "catembed"):
+            log.info("compiling %s of %s, once", function.__name__.lstrip("_"), function.__module__.rsplit(".", 1)[1])
+
+    def on_end(self, event: numba.core.event.Event) -> None:
+        pass
+
+
+numba.core.event.register("numba:compile", _Log())
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """Compile ``function`` on first call: without the GIL, cached on disk, sums free to be vectorised.
 
@@ -62,9 +79,9 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     options = {"nogil": True, "boundscheck": False, "fastmath": {"contract", "reassoc"}, "error_model": "numpy"}
     with _lock:
-        before = numba.core.config.CACHE_DIR
+        before = _config.CACHE_DIR
         try:
-            numba.core.config.CACHE_DIR = str(_folder or "")
+            _config.CACHE_DIR = str(_folder or "")
             return numba.njit(function, cache=_folder is not None, **options)
         finally:
-            numba.core.config.CACHE_DIR = before
+            _config.CACHE_DIR = before

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from catembed.errors import OutOfRangeError
 
-__all__ = ["embedding", "embedding_bag"]
+__all__ = ["as_ids", "embedding", "embedding_bag"]
 
 _NATIVE = frozenset({torch.int64, torch.int32})  # what torch's kernels take
 _WIDENED = frozenset({torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64})
@@ -54,7 +54,7 @@ def embedding(
     tensor([[[4., 5.]],
             [[0., 1.]]])
     """
-    ids = _as_ids(input, weight)
+    ids = as_ids(input, weight)
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
     try:
@@ -93,9 +93,9 @@ def embedding_bag(
     tensor([[4., 6.],
             [2., 3.]])
     """
-    ids = _as_ids(input, weight)
+    ids = as_ids(input, weight)
     if offsets is not None:
-        offsets = _as_ids(offsets, weight)
+        offsets = as_ids(offsets, weight)
         _check_offsets(offsets, ids, include_last_offset, name)
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
@@ -121,7 +121,7 @@ def embedding_bag(
 # Ids in
 
 
-def _as_ids(input: Any, weight: Tensor) -> Tensor:
+def as_ids(input: Any, weight: Tensor) -> Tensor:
     """``input`` as a tensor of an index type torch takes, lists and arrays on the device of ``weight``.
 
     Integers keep their value, except those beyond int64: they become negative, hence are refused, and the message

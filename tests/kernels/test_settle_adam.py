@@ -196,6 +196,9 @@ def test_16_bit_weights_are_rounded_once_as_defined(dtype, rounding, state):
     settle_adam(*ours, steps, now, rounding=rounding)
     reference_settle.settle_adam(*exact, steps, now, rounding=rounding)
     for mine, theirs, before in zip(ours[:2], exact[:2], start[:2], strict=True):
+        if mine.dtype == torch.float32:
+            torch.testing.assert_close(mine, theirs, rtol=3e-7, atol=2e-37)
+            continue
         # The same but where a value lies on the edge between two roundings: there it is the neighbour.
         assert (mine == theirs).float().mean() > 0.995
         step = torch.finfo(mine.dtype).eps * theirs.double().abs() + 1e-7

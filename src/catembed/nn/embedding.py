@@ -13,7 +13,7 @@ from torch import Tensor
 
 from catembed.functional import embedding
 from catembed.nn.table import TableLayer
-from catembed.optim import registry
+from catembed.optim import exact, registry
 
 __all__ = ["Embedding"]
 
@@ -118,6 +118,8 @@ class Embedding(TableLayer, torch.nn.Embedding):
 
     def forward(self, input: Any) -> Tensor:
         """Look up ids of shape ``(*)``: the rows, of shape ``(*, embedding_dim)``."""
+        if self.training and exact.in_use():
+            self._settle(input)
         return embedding(
             input,
             self.weight,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from catembed.functional import embedding_bag
 from catembed.nn.table import TableLayer
-from catembed.optim import registry
+from catembed.optim import exact, registry
 
 __all__ = ["EmbeddingBag"]
 
@@ -102,6 +102,8 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Pool the rows of each bag: ``(B, embedding_dim)``."""
+        if self.training and exact.in_use():
+            self._settle(input)
         return embedding_bag(
             input,
             self.weight,

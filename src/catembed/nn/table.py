@@ -1,18 +1,21 @@
 """`TableLayer`: what ``Embedding`` and ``EmbeddingBag`` have beyond torch's layers besides lookup: a name, frozen rows.
 
-Rule: a layer makes itself known to ``optim.registry`` wherever it comes into being, so that optimisers find its name
-and its frozen rows by its weight.
+Rules: a layer makes itself known to ``optim.registry`` wherever it comes into being, so that optimisers find its name
+and its frozen rows by its weight. Where an optimiser keeps the weight exact (``optim.exact``), rows are brought up to
+date before a lookup in training, and all of them at ``eval()``, and before the weight is saved, copied, loaded, moved,
+or its frozen rows change; a lookup in eval mode writes nothing.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from catembed.functional import embedding
-from catembed.optim import registry
+from catembed.functional import as_ids, embedding
+from catembed.optim import exact, registry
 
 __all__ = ["TableLayer"]
 
@@ -45,6 +48,7 @@ class TableLayer(torch.nn.Module):
         [1.0, 0.5, 1.0, 1.0]
         """
         mask = self._mask(rows)
+        exact.settle(self.weight)
         self.frozen_rows = mask if self.frozen_rows is None else mask | self._resized(self.frozen_rows)
         registry.register(self)
 
@@ -58,6 +62,7 @@ class TableLayer(torch.nn.Module):
             ValueError: a mask of another shape.
         """
         mask = None if rows is None else self._mask(rows)
+        exact.settle(self.weight)
         table = registry.table_of(self.weight)
         for layer in {self, *(table.layers() if table is not None else ())}:
             if layer.frozen_rows is not None:
@@ -82,6 +87,40 @@ class TableLayer(torch.nn.Module):
     def _resized(self, mask: Tensor) -> Tensor:
         """A mask made when the table had fewer rows: rows that came since are free."""
         return torch.nn.functional.pad(mask, (0, len(self.weight) - len(mask)))
+
+    # Rows that an exact-mode optimiser has yet to bring up to date
+
+    @torch.compiler.disable
+    def _settle(self, input: Any) -> None:
+        """Bring the rows of ``input`` up to date, before a lookup in training."""
+        ids = as_ids(input, self.weight)
+        if torch._C._functorch.is_functorch_wrapped_tensor(ids):
+            exact.settle(self.weight)  # inside vmap ids cannot be read: all rows
+        elif ids.dtype in (torch.int32, torch.int64):
+            with contextlib.suppress(IndexError):  # the lookup tells it better
+                exact.settle(self.weight, ids)
+
+    def train(self, mode: bool = True) -> Self:
+        """Torch's; on the way to eval mode all rows are brought up to date."""
+        if not mode:
+            exact.settle(self.weight)
+        return super().train(mode)
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        exact.settle(self.weight)
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        exact.settle(self.weight)
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        exact.settle(self.weight)
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> Any:
+        exact.settle(self.weight)
+        return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

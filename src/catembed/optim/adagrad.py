@@ -96,7 +96,7 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
         param = rows.param
         state = self.state[param]
         layout = self._layouts.get(id(param))
-        if not (layout and layout[0] is state.get("sum") and len(layout[0]) == len(param)):
+        if not (layout and layout[0] is state.get("sum") and layout[0].shape[0] == param.shape[0]):
             if "step" not in state:
                 state["step"] = torch.zeros((), device=param.device if rows.group["fused"] else "cpu")
             shape, fill = self._sum_shape(param), rows.group["initial_accumulator_value"]
@@ -107,7 +107,7 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
             layout = self._layouts[id(param)] = (state["sum"],)
         return layout[0] if layout[0].dim() < 2 else layout[0].view(rows.weight.shape)
 
-    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> None:
+    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> tuple[float, ...]:
         group = rows.group
         step = self.state[rows.param]["step"].add_(1).item()
         kernel(self._kernel, rows.weight.device)(
@@ -120,6 +120,7 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
             eps=group["eps"],
             **common,
         )
+        return ()
 
 
 class RowwiseAdagrad(Adagrad):

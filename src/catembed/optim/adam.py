@@ -48,7 +48,7 @@ class _RowAdam(RowOptimizer):
         layout = self._layouts.get(id(param))
         if layout and layout[0] is state.get("exp_avg") and layout[1] is state.get("exp_avg_sq"):
             moments = layout[2]
-            if len(moments) == len(param):
+            if moments.shape[0] == param.shape[0]:
                 return moments
         if "step" not in state:
             state["step"] = torch.zeros((), device=param.device if rows.group["fused"] else "cpu")
@@ -58,27 +58,34 @@ class _RowAdam(RowOptimizer):
         self._layouts[id(param)] = (state["exp_avg"], state["exp_avg_sq"], moments)
         return moments
 
-    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> None:
+    def _settling(self, group: dict[str, Any]) -> str | None:
+        return "settle_adam"
+
+    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> tuple[float, ...]:
         group = rows.group
         lr, decay, decoupled = float(group["lr"]), float(group["weight_decay"]), group["decoupled_weight_decay"]
         beta1, beta2 = map(float, group["betas"])
         step = self.state[rows.param]["step"].add_(1).item()
         correction1, correction2 = 1 - beta1**step, math.sqrt(1 - beta2**step)
         masked = group["untouched"] == "lazy" and not rows.every  # SparseAdam's place for eps, else Adam's
+        lr_factor = lr / correction1 * (correction2 if masked else 1.0)
+        weight_factor = 1 - lr * decay if decoupled else 1.0
+        denominator_factor = 1.0 if masked else 1 / correction2
         kernel("update_adam", rows.weight.device)(
             rows.weight,
             state,
             rows.groups,
             rows.grads,
-            lr_factor=lr / correction1 * (correction2 if masked else 1.0),
-            weight_factor=1 - lr * decay if decoupled else 1.0,
+            lr_factor=lr_factor,
+            weight_factor=weight_factor,
             beta1=beta1,
             beta2=beta2,
-            denominator_factor=1.0 if masked else 1 / correction2,
+            denominator_factor=denominator_factor,
             eps=group["eps"],
             weight_decay=0.0 if decoupled else decay,
             **common,
         )
+        return lr_factor, beta1, beta2, denominator_factor, group["eps"], weight_factor
 
 
 class Adam(_RowAdam, torch.optim.Adam):

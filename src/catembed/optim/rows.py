@@ -19,7 +19,7 @@ from torch import Tensor
 
 from catembed.errors import OutOfRangeError
 from catembed.kernels.dispatch import kernel
-from catembed.optim import registry
+from catembed.optim import exact, registry
 from catembed.optim.dense import Dense, kept_frozen, unscaled, warn_of_large_tables
 from catembed.optim.tables import Tables
 
@@ -53,16 +53,23 @@ class RowOptimizer(torch.optim.Optimizer):
         """The state of a row parameter in the kernels' layout, made, converted or grown as needed."""
         raise NotImplementedError
 
-    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> None:
-        """Count the step and move the rows of one parameter."""
+    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> tuple[float, ...]:
+        """Count the step and move the rows of one parameter; returns what it does to a row without a gradient.
+
+        That is a row of the history that the kernel `_settling` takes.
+        """
         raise NotImplementedError
+
+    def _settling(self, group: dict[str, Any]) -> str | None:
+        """The kernel that applies missed steps, or None where rows without a gradient do not move."""
+        return None
 
     def _refusal(self, group: dict[str, Any]) -> str | None:
         """Why row gradients cannot be had with the settings of ``group``, or None."""
-        for option in ("amsgrad", "differentiable", "capturable"):
-            if group.get(option):
-                return f"{type(self).__name__} with {option}=True cannot update single rows"
-        return None
+        if not (group.get("amsgrad") or group.get("differentiable") or group.get("capturable")):
+            return None
+        options = [name for name in ("amsgrad", "differentiable", "capturable") if group.get(name)]
+        return f"{type(self).__name__} with {options[0]}=True cannot update single rows"
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise ValueError for settings that exclude each other."""
@@ -89,10 +96,17 @@ class RowOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            self._step()
+            if torch.compiler.is_compiling():
+                self._step_eagerly()
+            else:
+                self._step()
         return loss
 
-    @torch._disable_dynamo
+    @torch.compiler.disable
+    def _step_eagerly(self) -> None:
+        """`_step` where `torch.compile` traces the caller; apart, for the fence costs more than a small step."""
+        self._step()
+
     def _step(self) -> None:
         found_inf = getattr(self, "found_inf", None)
         if found_inf is not None and found_inf.item():
@@ -100,17 +114,20 @@ class RowOptimizer(torch.optim.Optimizer):
         self._tables.look(self)
         by_rows, dense = self._split()
         rows = [self._prepare(*each) for each in by_rows]
+        settlers = [self._settler(each) for each in rows]
         states = [self._row_state(each) for each in rows]
         if dense:
             self._step_dense(dense, by_rows)
         scale = getattr(self, "grad_scale", None)
         grad_scale = 1.0 if scale is None else 1.0 / float(scale)
-        for each, state in zip(rows, states, strict=True):
+        for each, settler, state in zip(rows, settlers, states, strict=True):
             rounding = self._seed(each.param) if each.group["stochastic_rounding"] else None
             maximize = each.group["maximize"]
-            self._update_rows(
+            missed = self._update_rows(
                 each, state, maximize=maximize, grad_scale=grad_scale, frozen=each.frozen, rounding=rounding
             )
+            if settler is not None:
+                settler.advance(each.param, state, missed, None if each.every else each.groups.rows, rounding)
 
     def _split(self) -> tuple[list[tuple[Tensor, dict[str, Any], Tensor]], list[tuple[Tensor, dict[str, Any]]]]:
         """Parameters for the kernels, with their gradients, and parameters for torch."""
@@ -138,7 +155,7 @@ class RowOptimizer(torch.optim.Optimizer):
                 f"row gradients need a contiguous weight of real numbers: {registry.describe(param)} has "
                 f"{param.dtype} and strides {param.stride()}"
             )
-        rows = len(param)
+        rows = param.shape[0]
         weight = param.detach()
         if weight.dim() != 2:
             weight = weight.view(rows, weight[:1].numel())
@@ -156,6 +173,29 @@ class RowOptimizer(torch.optim.Optimizer):
         except IndexError as error:
             raise OutOfRangeError(f"{error} (in the gradient of {registry.describe(param)})") from error
         return Rows(param, group, weight, groups, _matrix(grad._values().detach(), weight.shape[1]), False, frozen)
+
+    def _settler(self, rows: Rows) -> exact.Settler | None:
+        """What catches up for the rows without a gradient, or None in lazy mode; raises for a row that lags."""
+        param, group = rows.param, rows.group
+        if group["untouched"] != "exact":
+            exact.drop(self, param)
+            return None
+        settler = exact.settler_of(param, self)
+        rule = self._settling(group)
+        if settler is None and rule is not None:
+            touched = any(isinstance(value, Tensor) and value.dim() > 0 for value in self.state[param].values())
+            settler = exact.attach(self, rule, param, touched)
+        if settler is not None:
+            settler.require(param, rows.groups.rows, rows.grads if rows.every else None)
+        return settler
+
+    def flush(self) -> None:
+        """Apply to every row the steps it has missed (``untouched="exact"``), so that weights may be read directly."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                settler = exact.settler_of(param, self)
+                if settler is not None:
+                    settler.settle(param)
 
     def _seed(self, param: Tensor) -> int:
         """The seed of stochastic rounding: a function of the step and of which parameter it is."""
@@ -194,6 +234,7 @@ class RowOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state with torch's keys, shapes and (contiguous) layout: what torch's optimiser of this kind loads."""
+        self.flush()
         saved = super().state_dict()
         state = {
             key: {name: _plain(value) for name, value in entry.items()} if isinstance(entry, dict) else entry
@@ -206,6 +247,9 @@ class RowOptimizer(torch.optim.Optimizer):
 
         Settings that the saved state does not have, and how untouched rows are treated, stay as they are here.
         """
+        for group in self.param_groups:
+            for param in group["params"]:
+                exact.drop(self, param)
         groups = state_dict["param_groups"]
         filled = [
             {**theirs, **{key: ours[key] for key in ours if key not in theirs or key in OWN_OPTIONS}}
@@ -226,6 +270,10 @@ class RowOptimizer(torch.optim.Optimizer):
                 for key, value in state_dict["state"].get(index, {}).items():
                     if isinstance(value, Tensor) and value.dim() and value.dtype == torch.float32:
                         self.state[param][key] = value.to(param.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.flush()
+        return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -84,14 +84,17 @@ class SGD(RowOptimizer, torch.optim.SGD):
             self._layouts[id(param)] = ()
             return None
         layout = self._layouts.get(id(param))
-        if not (layout and layout[0] is state.get("momentum_buffer") and len(layout[0]) == len(param)):
+        if not (layout and layout[0] is state.get("momentum_buffer") and layout[0].shape[0] == param.shape[0]):
             old = state.get("momentum_buffer")
             first = old is None
             state["momentum_buffer"] = resized(old, param.shape, arithmetic_dtype(param), param.device)
             layout = self._layouts[id(param)] = (state["momentum_buffer"], first)
         return layout[0].view(rows.weight.shape)
 
-    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> None:
+    def _settling(self, group: dict[str, Any]) -> str | None:
+        return "settle_sgd" if group["momentum"] or group["weight_decay"] else None
+
+    def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> tuple[float, ...]:
         group, param = rows.group, rows.param
         first = False
         if state is not None:
@@ -99,15 +102,22 @@ class SGD(RowOptimizer, torch.optim.SGD):
             self._layouts[id(param)] = (buffer, False)
         if group["stochastic_rounding"]:
             self.state[param]["step"] += 1
+        lr, momentum, decay = float(group["lr"]), float(group["momentum"]), float(group["weight_decay"])
+        dampening = 0.0 if first else float(group["dampening"])
         kernel("update_sgd", rows.weight.device)(
             rows.weight,
             state,
             rows.groups,
             rows.grads,
-            lr=float(group["lr"]),
-            momentum=float(group["momentum"]),
-            dampening=0.0 if first else float(group["dampening"]),
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
             nesterov=group["nesterov"],
-            weight_decay=float(group["weight_decay"]),
+            weight_decay=decay,
             **common,
         )
+        if state is None:
+            return 1 - lr * decay, 0.0, 0.0, 1.0
+        bw, bb = (1 - dampening) * decay, momentum  # the buffer of a row without a gradient, from (w, buffer)
+        ww, wb = (decay + momentum * bw, momentum * bb) if group["nesterov"] else (bw, bb)
+        return 1 - lr * ww, -lr * wb, bw, bb

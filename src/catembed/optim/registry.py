@@ -48,10 +48,9 @@ class Table:
 
         These are the rows that any of its layers has frozen and those that are padding to any of them.
         """
-        layers = self.layers()
-        key = (_version, len(weight), weight.device, *[layer.padding_idx for layer in layers])
+        key = (_version, weight.shape[0], weight.device)
         if key != self._frozen_key:
-            self._frozen, self._frozen_key = _union(layers, weight), key
+            self._frozen, self._frozen_key = _union(self.layers(), weight), key
         return self._frozen
 
 

@@ -21,7 +21,7 @@ class Tables:
 
     def __init__(self) -> None:
         self._tables: dict[int, registry.Table] = {}
-        self._holders: list[tuple[weakref.ref[Any], Tensor]] = []
+        self._holders: list[tuple[weakref.ref[Any], Tensor, int | None]] = []
         self._positions: dict[int, int] = {}
         self._version = -1
 
@@ -31,10 +31,14 @@ class Tables:
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
         """Refuse layers whose weight was replaced; learn of layers that came or changed since the last step."""
-        for reference, param in self._holders:
+        for reference, param, padding in self._holders:
             layer = reference()
-            if layer is not None and layer._parameters.get("weight", param) is not param:
+            if layer is None:
+                continue
+            if layer._parameters.get("weight", param) is not param:
                 _refuse_replaced(layer, optimizer)
+            if layer.padding_idx != padding:
+                registry.changed()
         version = registry.version()
         if version == self._version:
             return
@@ -45,7 +49,7 @@ class Tables:
             table = registry.table_of(param)
             if table is not None:
                 self._tables[id(param)] = table
-                self._holders += [(weakref.ref(layer), param) for layer in table.layers()]
+                self._holders += [(weakref.ref(layer), param, layer.padding_idx) for layer in table.layers()]
 
     def get(self, param: Tensor) -> registry.Table | None:
         """The table that ``param`` is, if a layer of ours holds it."""

@@ -88,24 +88,26 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
                 "decay added to Adagrad's gradient never stops moving a row. AdamW's decay has a closed form"
             )
 
-    def _sum_shape(self, param: Tensor) -> torch.Size:
-        return param.shape
+    def _sum_shape(self, param: Tensor, weight: Tensor) -> tuple[torch.Size, torch.Size]:
+        """The shape of the sum in the state, and as the kernel takes it."""
+        return param.shape, weight.shape
 
     def _row_state(self, rows: Rows) -> Tensor:
         """The sum of squares; rows that are new hold the initial value."""
         param = rows.param
         state = self.state[param]
+        shape, kernels_shape = self._sum_shape(param, rows.weight)
         layout = self._layouts.get(id(param))
         if not (layout and layout[0] is state.get("sum") and layout[0].shape[0] == param.shape[0]):
             if "step" not in state:
                 state["step"] = torch.zeros((), device=param.device if rows.group["fused"] else "cpu")
-            shape, fill = self._sum_shape(param), rows.group["initial_accumulator_value"]
+            fill = rows.group["initial_accumulator_value"]
             old = state.get("sum")
             if old is not None and old.dim() > len(shape):
                 old = old.view(len(old), -1).mean(dim=1)
             state["sum"] = resized(old, shape, arithmetic_dtype(param), param.device, fill)
             layout = self._layouts[id(param)] = (state["sum"],)
-        return layout[0] if layout[0].dim() < 2 else layout[0].view(rows.weight.shape)
+        return layout[0].view(kernels_shape)
 
     def _update_rows(self, rows: Rows, state: Tensor | None, **common: Any) -> tuple[float, ...]:
         group = rows.group
@@ -140,5 +142,5 @@ class RowwiseAdagrad(Adagrad):
 
     _kernel: ClassVar[str] = "update_rowwise_adagrad"
 
-    def _sum_shape(self, param: Tensor) -> torch.Size:
-        return param.shape[:1]
+    def _sum_shape(self, param: Tensor, weight: Tensor) -> tuple[torch.Size, torch.Size]:
+        return param.shape[:1], param.shape[:1]

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import mmap
-
 import torch
 from torch import Tensor
+
+from catembed import storage
 
 __all__ = ["arithmetic_dtype", "interleaved", "resized", "zeros"]
 
@@ -19,12 +19,10 @@ def arithmetic_dtype(weight: Tensor) -> torch.dtype:
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros whose memory appears, page by page, when written (on the CPU)."""
-    bytes_ = dtype.itemsize * torch.Size(shape).numel()
-    if device.type != "cpu" or bytes_ < 1 << 20:
-        return torch.zeros(shape, dtype=dtype, device=device)
-    memory = mmap.mmap(-1, bytes_, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)
+    """Zeros; on the CPU their memory appears, page by page, when written."""
+    if device.type == "cpu":
+        return storage.zeros(shape, dtype)
+    return torch.zeros(shape, dtype=dtype, device=device)
 
 
 def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, fill: float = 0.0):

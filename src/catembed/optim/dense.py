@@ -1,4 +1,4 @@
-"""What surrounds torch's own step of dense parameters: loss scale, frozen rows, and a word about large tables."""
+"""What surrounds torch's own step of dense parameters: loss scale, frozen rows, growth, a word about large tables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from catembed.optim import registry
+from catembed.optim.layout import resized
 from catembed.optim.tables import Tables
 
-__all__ = ["Dense", "kept_frozen", "unscaled", "warn_of_large_tables"]
+__all__ = ["Dense", "grow_state", "kept_frozen", "unscaled", "warn_of_large_tables"]
 
 Dense = Sequence[tuple[Tensor, dict[str, Any]]]  # parameters with a dense gradient, and their groups
 
@@ -57,7 +58,22 @@ def kept_frozen(optimizer: torch.optim.Optimizer, dense: Dense, tables: Tables) 
     for param, rows, values, state in kept:
         param[rows] = values
         for key, value in _row_tensors(optimizer, param):
-            value[rows] = state.get(key, optimizer.defaults.get("initial_accumulator_value", 0.0))
+            value[rows] = state.get(key, _initial(optimizer))
+
+
+def grow_state(optimizer: torch.optim.Optimizer, dense: Dense, tables: Tables) -> None:
+    """Give tables that have gained rows the state of those rows."""
+    for param, _ in dense:
+        if tables.get(param) is not None:
+            for key, value in _row_tensors(optimizer, param):
+                if len(value) != len(param):
+                    grown = resized(value, param.shape, value.dtype, value.device, _initial(optimizer))
+                    optimizer.state[param][key] = grown
+
+
+def _initial(optimizer: torch.optim.Optimizer) -> float:
+    """What torch fills new state with: for all its optimisers here but Adagrad, zero."""
+    return optimizer.defaults.get("initial_accumulator_value", 0.0)
 
 
 def _row_tensors(optimizer: torch.optim.Optimizer, param: Tensor) -> list[tuple[str, Tensor]]:

@@ -30,7 +30,7 @@ def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, devi
     if old is not None and old.shape == shape and old.dtype == dtype and old.device == device and old.is_contiguous():
         return old
     new = zeros(shape, dtype, device)
-    kept = 0 if old is None else len(old)
+    kept = 0 if old is None else _refuse_shrunk(old, shape[0])
     if kept:
         new[:kept] = old
     if fill:
@@ -45,10 +45,21 @@ def interleaved(first: Tensor | None, second: Tensor | None, weight: Tensor, dty
         return zeros((rows, 2, columns), dtype, weight.device)
     if len(first) == rows and first.dtype == dtype and _side_by_side(first, second, columns):
         return first.as_strided((rows, 2, columns), (2 * columns, columns, 1))
+    _refuse_shrunk(first, rows)
     new = zeros((rows, 2, columns), dtype, weight.device)
     new[: len(first), 0] = first.reshape(len(first), columns)
     new[: len(second), 1] = second.reshape(len(second), columns)
     return new
+
+
+def _refuse_shrunk(old: Tensor, rows: int) -> int:
+    """The rows of the old state, of which the weight must still have all."""
+    if len(old) > rows:
+        raise RuntimeError(
+            f"the optimizer's state has {len(old):,} rows and the weight {rows:,}: tables may gain rows, not lose any; "
+            "make a new optimizer"
+        )
+    return len(old)
 
 
 def _side_by_side(first: Tensor, second: Tensor, columns: int) -> bool:

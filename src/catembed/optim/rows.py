@@ -20,7 +20,7 @@ from torch import Tensor
 from catembed.errors import OutOfRangeError
 from catembed.kernels.dispatch import kernel
 from catembed.optim import exact, registry
-from catembed.optim.dense import Dense, kept_frozen, unscaled, warn_of_large_tables
+from catembed.optim.dense import Dense, grow_state, kept_frozen, unscaled, warn_of_large_tables
 from catembed.optim.tables import Tables
 
 __all__ = ["RowOptimizer", "Rows"]
@@ -207,6 +207,7 @@ class RowOptimizer(torch.optim.Optimizer):
     def _step_dense(self, dense: Dense, hidden: list[tuple[Tensor, dict[str, Any], Tensor]]) -> None:
         """Let torch's optimiser update ``dense`` while the gradients of ``hidden`` are out of its sight."""
         warn_of_large_tables(dense, self._tables)
+        grow_state(self, dense, self._tables)
         step = super().step.__func__
         if getattr(step, "hooked", False):
             step = step.__wrapped__  # hooks and profiler are around our own step already

@@ -107,7 +107,14 @@ def test_the_largest_exact_floats_pass():
 
 
 @pytest.mark.parametrize(
-    "column", [[0, 2**63], [0, -(2**63) - 1], np.array([0, 2**63], np.uint64), pl.Series([0, 2**63], dtype=pl.UInt64)]
+    "column",
+    [
+        [0, 2**63],
+        [0, -(2**63) - 1],
+        np.array([0, 2**63], np.uint64),
+        np.array([0, 2**63], ">u8"),
+        pl.Series([0, 2**63], dtype=pl.UInt64),
+    ],
 )
 def test_integers_beyond_64_bits_are_refused(column):
     with pytest.raises(VocabularyError, match=r"922337203685477580. at position 1 does not fit int64; use strings"):

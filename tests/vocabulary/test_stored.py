@@ -53,6 +53,11 @@ def test_copies(vocabulary):
     assert copy.deepcopy([vocabulary])[0] is vocabulary
 
 
+@each_vocabulary
+def test_stored_arrays_cannot_change_the_vocabulary(vocabulary):
+    assert not any(array.flags.writeable for array in vocabulary.to_arrays()[1].values())
+
+
 def test_text_is_bytes_and_offsets():
     header, arrays = VOCABULARIES["string"].to_arrays()
     assert arrays.keys() == {"categories.bytes", "categories.offsets"}

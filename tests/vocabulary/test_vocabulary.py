@@ -192,10 +192,18 @@ def test_close_matches_among_many_categories():
         vocabulary.encode("123456-Airprot")
     with pytest.raises(UnseenCategoryError, match="did you mean '123456-Airport'"):
         vocabulary.encode(" 123456-AIRPORT ")
+    with pytest.raises(UnseenCategoryError, match="did you mean '123456-Airport'"):
+        vocabulary.encode("Q123456-Airport")
     for odd in ("", " ", "\0", "日本語", "x" * 10_000):
         with pytest.raises(UnseenCategoryError, match=r"the vocabulary holds 200,000 categories") as caught:
             vocabulary.encode(odd)
         assert "did you mean" not in str(caught.value)
+
+
+def test_close_matches_stay_within_the_text():
+    vocabulary = Vocabulary([*map(str, range(10_000, 12_000)), "zebra"])
+    with pytest.raises(UnseenCategoryError, match="did you mean 'zebra'"):
+        vocabulary.encode("zebraxx")
 
 
 def test_missing_values_are_told_apart_from_unseen_ones():

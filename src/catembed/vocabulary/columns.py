@@ -220,13 +220,11 @@ def _read_pandas(column: Any, pandas: Any) -> Column:
     dtype = column.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
         return _read_categorical(column)
-    if isinstance(dtype, pandas.SparseDtype):
-        column = column.sparse.to_dense()
-    if isinstance(column.dtype, np.dtype):
+    if isinstance(dtype, np.dtype):
         return _read_numpy(column.to_numpy())
     try:
         array = pa.Array.from_pandas(column)
-    except (pa.ArrowException, TypeError, ValueError):  # among them text that is no Unicode
+    except (pa.ArrowException, TypeError, ValueError):  # sparse columns, and text that is no Unicode
         return _of_objects(column.tolist(), column.shape)
     return _read_arrow(array)
 

@@ -23,14 +23,23 @@ Arrays = dict[str, np.ndarray]
 
 
 def to_arrays(categories: pa.Array, kind: str) -> Arrays:
-    """The categories as plain arrays, without a copy where that is possible."""
+    """The categories as plain arrays, read-only, and without a copy where that is possible."""
+    arrays = _text_arrays(categories) if kind in VARIABLE_WIDTH else {"categories": _values(categories, kind)}
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+def _values(categories: pa.Array, kind: str) -> np.ndarray:
     if kind == EMPTY:
-        return {"categories": np.zeros(0, np.int64)}
-    if kind not in VARIABLE_WIDTH:
-        if kind == "boolean":
-            return {"categories": categories.cast(pa.uint8()).to_numpy()}
-        width = pa.int32() if kind == "date" else pa.int64()
-        return {"categories": categories.view(width).to_numpy().astype(np.int64, copy=False)}
+        return np.zeros(0, np.int64)
+    if kind == "boolean":
+        return categories.cast(pa.uint8()).to_numpy()
+    width = pa.int32() if kind == "date" else pa.int64()
+    return categories.view(width).to_numpy().astype(np.int64, copy=False)
+
+
+def _text_arrays(categories: pa.Array) -> Arrays:
     _, offsets, data = categories.buffers()
     size, start = len(categories), categories.offset
     ends = np.frombuffer(offsets, np.int64)[start : start + size + 1] if size else np.zeros(1, np.int64)

@@ -27,6 +27,8 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
 
 def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, fill: float = 0.0):
     """State of ``shape`` that keeps the rows of ``old``; rows that are new hold ``fill``."""
+    if old is not None and old.is_sparse:  # the momentum buffer of torch's sparse SGD
+        old = old.to_dense()
     if old is not None and old.shape == shape and old.dtype == dtype and old.device == device and old.is_contiguous():
         return old
     new = zeros(shape, dtype, device)

@@ -294,6 +294,7 @@ def _has_row_layout(param: Any, state: dict[str, Any]) -> bool:
     return isinstance(param, Tensor) and any(
         isinstance(value, Tensor)
         and value.dim() > 0
+        and not value.is_sparse
         and (value.shape, value.stride(), value.dtype) != (param.shape, param.stride(), param.dtype)
         for value in state.values()
     )

@@ -76,16 +76,18 @@ def _convert(column: Any, converter: Callable[[Any], Any]) -> Any:
 
 
 def _read_nested(values: Sequence[Any]) -> Column:
-    flat, shape = _flatten(values)
-    if any(map(_holds_values, set(map(type, flat)))):
+    flat, types, shape = _flatten(values)
+    if any(map(_holds_values, types)):
         return _stack([read(value) for value in flat], shape)
     return _of_objects(flat, shape)
 
 
-def _flatten(values: Sequence[Any]) -> tuple[list[Any], Shape]:
+def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
+    """Nested lists as one list of what is no list, the types in it, and the shape."""
     flat = list(values)
     shape: Shape = (len(flat),)
-    while any(issubclass(t, (list, tuple)) for t in set(map(type, flat))):
+    types = set(map(type, flat))
+    while any(issubclass(t, (list, tuple)) for t in types):
         sizes = [len(value) if isinstance(value, (list, tuple)) else None for value in flat]
         for position, size in enumerate(sizes):
             if size != sizes[0]:
@@ -97,7 +99,8 @@ def _flatten(values: Sequence[Any]) -> tuple[list[Any], Shape]:
         if len(shape) > _MOST_DIMENSIONS:
             raise VocabularyError(f"lists nested more than {_MOST_DIMENSIONS} deep are no column")
         flat = list(chain.from_iterable(flat))
-    return flat, shape
+        types = set(map(type, flat))
+    return flat, types, shape
 
 
 def _describe(value: Any) -> str:

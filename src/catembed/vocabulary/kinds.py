@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-EMPTY = "empty"  # a vocabulary made from no values at all: nothing tells what it would hold
+from catembed.vocabulary.text import EMPTY
 
 ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.large_string(),

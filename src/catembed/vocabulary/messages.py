@@ -1,6 +1,6 @@
 """What a user is told about values that have no id, duplicates, and ids that have no category."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def mismatch(column: "Column", strange: np.ndarray, kind: str) -> str:
     """A column of another kind than the vocabulary; ``strange`` marks the values that were not found."""
     place, value = column.first(strange)
     return (
-        f"the column holds {PLURALS[column.kind or 'string']} ({show(value)}{where(place, column.shape)}), but the "
+        f"the column holds {PLURALS[cast(str, column.kind)]} ({show(value)}{where(place, column.shape)}), but the "
         f"vocabulary holds {PLURALS[kind]}, and values of different types are never equal; convert the "
         "column, or fit the vocabulary on such values"
     )

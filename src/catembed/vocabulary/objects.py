@@ -35,10 +35,11 @@ _INT64 = range(-(2**63), 2**63)
 
 def from_objects(values: list[Any], shape: Shape) -> tuple[pa.Array, str | None]:
     """A list of Python, NumPy or pandas scalars as an Arrow array, and its kind (None: all missing)."""
-    kind = _common_kind(values, shape)
+    types = set(map(type, values))
+    kind = _common_kind(values, types, shape)
     if kind is None:
         return pa.nulls(len(values)), None
-    if not set(map(type, values)) <= _PLAIN.keys():
+    if not types <= _PLAIN.keys():
         values = [_to_python(value) for value in values]
     try:
         return pa.array(values, type=ARROW_TYPES[kind]), kind
@@ -57,8 +58,7 @@ def is_missing(value: object) -> bool:
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas.")
 
 
-def _common_kind(values: list[Any], shape: Shape) -> str | None:
-    types = set(map(type, values))
+def _common_kind(values: list[Any], types: set[type], shape: Shape) -> str | None:
     if types <= _PLAIN.keys():
         kinds = {_PLAIN[t] for t in types} - {None}
         if len(kinds) <= 1:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import FormatError
-from catembed.vocabulary.kinds import ARROW_TYPES, EMPTY, VARIABLE_WIDTH
-from catembed.vocabulary.text import show
+from catembed.vocabulary.kinds import ARROW_TYPES, VARIABLE_WIDTH
+from catembed.vocabulary.text import EMPTY, show
 
 HEADER_KEYS = {"kind", "unseen", "missing", "name", "fingerprint"}
 

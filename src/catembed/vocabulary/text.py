@@ -6,6 +6,8 @@ import numpy as np
 
 _LONGEST = 60
 
+EMPTY = "empty"  # the kind of a vocabulary made from no values at all: nothing tells what it would hold
+
 PLURALS = {
     "string": "strings",
     "bytes": "bytes",

@@ -19,7 +19,7 @@ import torch
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
 from catembed.vocabulary import messages
 from catembed.vocabulary.arguments import ORDERS, check_choice, check_policies, column_name, id_array, positive
-from catembed.vocabulary.text import show
+from catembed.vocabulary.text import EMPTY, show
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +84,7 @@ class Vocabulary:
             raise VocabularyError(_label(name) + messages.missing(column, advice))
         # A copy: the column may share memory with an array that its owner goes on changing.
         values = column.plain().take(np.arange(column.shape[0]))
-        self._set(values, column.kind or "empty", unseen, missing, name)
+        self._set(values, column.kind or EMPTY, unseen, missing, name)
 
     @classmethod
     def fit(
@@ -136,7 +136,7 @@ class Vocabulary:
         if unseen == "unknown":
             reserved.append(cut + (gone if missing == "unknown" else 0))
         self = cls.__new__(cls)
-        self._set(values.take(kept), read.kind or "empty", unseen, missing, name)
+        self._set(values.take(kept), read.kind or EMPTY, unseen, missing, name)
         self._counts = _read_only(np.concatenate([np.array(reserved, np.int64), often[kept]]))
         return self
 
@@ -281,7 +281,7 @@ class Vocabulary:
         """Give the places that hold no category their reserved ids, or raise."""
         gone = column.missing()
         strange = strange & ~gone
-        if strange.any() and column.kind != self._kind and self._kind != "empty":
+        if strange.any() and column.kind != self._kind and self._kind != EMPTY:
             raise VocabularyError(_label(self._name) + messages.mismatch(column, strange, self._kind))
         if gone.any():
             if self._missing == "error":

@@ -154,8 +154,8 @@ class Vocabulary:
 
     @property
     def kind(self) -> str:
-        """What the categories are: ``"string"``, ``"bytes"``, ``"integer"``, ``"boolean"``, ``"date"``,
-        ``"timestamp"``, ``"timestamp[UTC]"`` (had a time zone), or ``"empty"`` (made from no values).
+        """``"string"``, ``"bytes"``, ``"integer"``, ``"boolean"``, ``"date"``, ``"timestamp"``, ``"timestamp[UTC]"``
+        (those with a time zone) or ``"empty"`` (made from no values).
         """
         return self._kind
 

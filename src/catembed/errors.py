@@ -4,7 +4,7 @@ Every message says which value, where it stood, what was allowed and what to do.
 built-in that torch or Python would have raised, so existing ``except`` clauses go on working.
 """
 
-__all__ = ["CatembedError", "FormatError", "OutOfRangeError", "UnseenCategoryError", "VocabularyError"]
+__all__ = ["CatembedError", "FormatError", "OutOfRangeError", "TableError", "UnseenCategoryError", "VocabularyError"]
 
 
 class CatembedError(Exception):
@@ -29,3 +29,7 @@ class VocabularyError(CatembedError, ValueError):
 
 class FormatError(CatembedError, ValueError):
     """A file that is not a sound catembed file: truncated, damaged, of another version or not ours."""
+
+
+class TableError(CatembedError, ValueError):
+    """A table, a column of it or a target that cannot be learned from."""

@@ -1,10 +1,11 @@
 """Memory whose pages appear when they are touched.
 
 ``zeros`` maps anonymous memory without commit: a huge table's optimiser state costs only the pages of the rows that
-moved. The storage of the tensor is exactly as long as the tensor, so ``deepcopy``, ``torch.save`` and pickle copy no more.
+moved. The storage is exactly as long as the tensor, so ``deepcopy``, ``torch.save`` and pickle copy no more than that.
 
-``advise_huge`` asks Linux for huge pages: random rows then miss the address translation cache far less often. It is only
-for memory that is fully used: on a sparsely touched range every touched row would cost 2 MB. Elsewhere it does nothing.
+``advise_huge`` asks Linux for huge pages: random rows then miss the address translation cache far less often. It is
+only for memory that is fully used: on a sparsely touched range every touched row would cost 2 MB. On other systems it
+does nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def advise_huge(tensor: Tensor) -> bool:
-    """Ask for huge pages under a contiguous CPU tensor that is, or will at once be, fully used; whether it was granted."""
+    """Ask for huge pages under a contiguous CPU tensor that is, or will at once be, fully used; True if granted."""
     if sys.platform != "linux" or tensor.device.type != "cpu":
         return False
     first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE

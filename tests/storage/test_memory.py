@@ -1,0 +1,69 @@
+"""Memory that appears when touched."""
+
+import copy
+import io
+
+import pytest
+import torch
+
+from catembed.storage import advise_huge, zeros
+
+
+def resident(first, last):
+    """Resident bytes of the mapping that holds these addresses, from the kernel's own account."""
+    with open("/proc/self/smaps") as file:
+        inside = False
+        for line in file:
+            if "-" in line.split(" ", 1)[0]:
+                start, stop = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
+                inside = start <= first and last <= stop
+            elif inside and line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no mapping holds the tensor")
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 4), (1 << 20,), (300_000, 2, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32, torch.uint8])
+def test_zeros_of_any_size(shape, dtype):
+    tensor = zeros(shape, dtype)
+    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == (shape, dtype, True)
+    assert not tensor.any()
+    assert tensor.untyped_storage().nbytes() == tensor.numel() * dtype.itemsize
+
+
+def test_only_touched_pages_cost_memory():
+    tensor = zeros((100_000_000, 16))  # 6.4 GB
+    tensor[::10_000_000] = 1
+    first = tensor.data_ptr()
+    assert resident(first, first + tensor.numel() * 4) < 1 << 20
+    assert tensor[::10_000_000].sum() == 160
+
+
+def test_a_view_keeps_the_memory():
+    view = zeros((1 << 20,))[5:10]
+    view += 1
+    assert view.tolist() == [1] * 5
+
+
+def test_copies_and_files_are_as_long_as_the_tensor():
+    tensor = zeros((1 << 19,))
+    tensor[7] = 3
+    assert torch.equal(copy.deepcopy(tensor), tensor)
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    assert file.tell() < (1 << 21) + 10_000
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True), tensor)
+
+
+def test_no_address_space():
+    with pytest.raises(MemoryError, match="no address space for 4,611,686,018,427,387,904 bytes"):
+        zeros((1 << 60,))
+
+
+def test_huge_pages_are_asked_for_whole_pages_only():
+    assert advise_huge(torch.empty(8 << 20)) is True
+    assert advise_huge(torch.empty(1000)) is False
+    tensor = zeros((8 << 20,))
+    assert advise_huge(tensor)
+    assert not tensor.any()

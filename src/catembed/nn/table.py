@@ -73,8 +73,9 @@ class TableLayer(torch.nn.Module):
     def _mask(self, rows: Any) -> Tensor:
         """Ids or a bool mask as a uint8 mask over all rows, on the CPU."""
         count = len(self.weight)
-        given = isinstance(rows, (Tensor, int)) or hasattr(rows, "__array__")
-        rows = torch.as_tensor(rows if given else list(rows)).cpu()
+        if not (isinstance(rows, (Tensor, int)) or hasattr(rows, "__array__")):
+            rows = list(rows)
+        rows = torch.as_tensor(rows).cpu()
         if rows.dtype == torch.bool:
             if rows.shape != (count,):
                 raise ValueError(f"a mask of rows has shape ({count},), one entry per row (got {tuple(rows.shape)})")

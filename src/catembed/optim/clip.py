@@ -46,16 +46,16 @@ def clip_grad_norm_(
     dense, by_rows = _split(parameters)
     if not by_rows:
         return utils.clip_grad_norm_(dense, max_norm, norm_type, error_if_nonfinite, foreach)
-    norms = [_row_norm(param.grad, float(norm_type)) for param in by_rows]
+    norms = [_row_norm(grad, float(norm_type)) for _, grad in by_rows]
     if dense:
-        norms.append(utils.get_total_norm([param.grad for param in dense], norm_type, foreach=foreach))
+        norms.append(utils.get_total_norm([p.grad for p in dense if p.grad is not None], norm_type, foreach=foreach))
     total = utils.get_total_norm([norm.to(norms[0].device) for norm in norms], norm_type, error_if_nonfinite)
     if dense:
         utils.clip_grads_with_norm_(dense, max_norm, total, foreach)
     coefficient = float(max_norm) / (float(total) + 1e-6)
     if not coefficient >= 1:  # NaN scales as well, as with torch
-        for param in by_rows:
-            param.grad = _with_values(param.grad, param.grad._values() * coefficient)
+        for param, grad in by_rows:
+            param.grad = _with_values(grad, grad._values() * coefficient)
     return total
 
 
@@ -76,16 +76,21 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     dense, by_rows = _split(parameters)
     if dense:
         utils.clip_grad_value_(dense, clip_value, foreach)
-    for param in by_rows:
-        grad = param.grad.coalesce()
+    for param, grad in by_rows:
+        grad = grad.coalesce()
         param.grad = _with_values(grad, grad._values().clamp(-float(clip_value), float(clip_value)))
 
 
-def _split(parameters: Tensor | Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters with a dense gradient, and those with a row gradient."""
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    with_grad = [param for param in parameters if param.grad is not None]
-    return [p for p in with_grad if not p.grad.is_sparse], [p for p in with_grad if p.grad.is_sparse]
+def _split(parameters: Tensor | Iterable[Tensor]) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """Parameters with a dense gradient, and those with a row gradient, beside it."""
+    dense, by_rows = [], []
+    for param in [parameters] if isinstance(parameters, Tensor) else parameters:
+        grad = param.grad
+        if grad is not None and grad.is_sparse:
+            by_rows.append((param, grad))
+        elif grad is not None:
+            dense.append(param)
+    return dense, by_rows
 
 
 def _row_norm(grad: Tensor, norm_type: float) -> Tensor:

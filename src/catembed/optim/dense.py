@@ -25,7 +25,7 @@ LARGE = 100_000  # rows from which on a table's dense gradient is worth a warnin
 def unscaled(optimizer: torch.optim.Optimizer, dense: Dense) -> Iterator[None]:
     """Take GradScaler's loss scale out of the dense gradients, unless all go to kernels of torch's that do so.
 
-    As ``GradScaler.unscale_`` does: in place, by the reciprocal in float32.
+    As ``GradScaler.unscale_`` does: in place, times the reciprocal in float32.
     """
     scale = getattr(optimizer, "grad_scale", None)
     if all(group.get("fused") for _, group in dense):
@@ -34,11 +34,10 @@ def unscaled(optimizer: torch.optim.Optimizer, dense: Dense) -> Iterator[None]:
     held = {name: vars(optimizer).pop(name) for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
     try:
         if scale is not None:
-            inverse = scale.double().reciprocal().float()
+            inverse = float(scale.double().reciprocal().float())
             for param, _ in dense:
-                grad = param.grad
-                found = torch.zeros((), device=grad.device)
-                torch._amp_foreach_non_finite_check_and_unscale_([grad], found, inverse.to(grad.device))
+                if param.grad is not None:
+                    param.grad.mul_(inverse)
         yield
     finally:
         vars(optimizer).update(held)

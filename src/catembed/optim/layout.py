@@ -32,8 +32,9 @@ def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, devi
     if old is not None and old.shape == shape and old.dtype == dtype and old.device == device and old.is_contiguous():
         return old
     new = zeros(shape, dtype, device)
-    kept = 0 if old is None else _refuse_shrunk(old, shape[0])
-    if kept:
+    kept = 0
+    if old is not None:
+        kept = _refuse_shrunk(old, shape[0])
         new[:kept] = old
     if fill:
         new[kept:] = fill

@@ -11,6 +11,7 @@ gradient of all rows. The contract of the kernels: docs/design/optimisers.md.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -97,15 +98,10 @@ class RowOptimizer(torch.optim.Optimizer):
                 loss = closure()
         with torch.no_grad():
             if torch.compiler.is_compiling():
-                self._step_eagerly()
+                _outside_of_graphs(self._step)
             else:
                 self._step()
         return loss
-
-    @torch.compiler.disable
-    def _step_eagerly(self) -> None:
-        """`_step` where `torch.compile` traces the caller; apart, for the fence costs more than a small step."""
-        self._step()
 
     def _step(self) -> None:
         found_inf = getattr(self, "found_inf", None)
@@ -208,9 +204,8 @@ class RowOptimizer(torch.optim.Optimizer):
         """Let torch's optimiser update ``dense`` while the gradients of ``hidden`` are out of its sight."""
         warn_of_large_tables(dense, self._tables)
         grow_state(self, dense, self._tables)
-        step = super().step.__func__
-        if getattr(step, "hooked", False):
-            step = step.__wrapped__  # hooks and profiler are around our own step already
+        # Hooks and profiler are around our own step already.
+        step = inspect.unwrap(super().step.__func__, stop=lambda method: not hasattr(method, "hooked"))
         for param, _, _ in hidden:
             param.grad = None
         try:
@@ -287,6 +282,12 @@ class RowOptimizer(torch.optim.Optimizer):
         self._layouts: dict[int, tuple[Any, ...]] = {
             id(param): () for param, state in self.state.items() if _has_row_layout(param, state)
         }
+
+
+@torch.compiler.disable
+def _outside_of_graphs(function: Callable[[], None]) -> None:
+    """Call ``function`` where `torch.compile` traces the caller; only there, for the fence costs as much as a step."""
+    function()
 
 
 def _has_row_layout(param: Any, state: dict[str, Any]) -> bool:

@@ -1,0 +1,259 @@
+"""Which columns become what: categories, numbers, parts of a date, or nothing.
+
+By type first, then by how many distinct values there are; the caller's word goes before both. Each decision carries its
+reason, so that it can be read and overruled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catembed.errors import TableError
+from catembed.tabular.target import combined
+
+CATEGORICAL, NUMERIC, DATE, IGNORED, TARGET = "categorical", "numeric", "date", "ignored", "target"
+
+FEW = 32  # whole numbers with at most so many distinct values are read as codes, not as quantities
+_IDENTIFIER = re.compile(r"(^|[\W_])(id|code|key|zip|zipcode|postcode)$|[a-z](Id|ID|Code|Key)$")
+
+# The parts of a date, as categories. There is no year: the years of training do not come back.
+_DATE_PARTS = {"month": pc.month, "day": pc.day, "weekday": pc.day_of_week}
+_TIME_PARTS = {"hour": pc.hour}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What was made of one column of the table, and why."""
+
+    name: str
+    type: str
+    role: str
+    distinct: int
+    missing: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input of the model: a column, or one part of a date column.
+
+    >>> Feature("time", "categorical", "hour").name
+    'time:hour'
+    """
+
+    column: str
+    role: str
+    part: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The column's name, with the part of the date where it is one."""
+        return self.column if self.part is None else f"{self.column}:{self.part}"
+
+    def values(self, table: pa.Table) -> pa.Array:
+        """This feature of every row.
+
+        Raises:
+            TableError: the table lacks the column, or it holds no dates where they are needed.
+        """
+        if self.column not in table.column_names:
+            raise TableError(
+                f"the table has no column {self.column!r}, which the model was trained on; "
+                f"it has: {', '.join(table.column_names)}"
+            )
+        column = combined(table.column(self.column))
+        if self.part is None or pa.types.is_null(column.type):
+            return column
+        try:
+            return (_DATE_PARTS | _TIME_PARTS)[self.part](column)
+        except pa.ArrowNotImplementedError:
+            raise TableError(
+                f"column {self.column!r} held dates when the model was trained, and now {column.type} values"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Every column's part in the model, and the features that follow."""
+
+    columns: list[Column]
+    features: list[Feature]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Schema:
+        """What ``to_dict`` gave."""
+        return cls([Column(**each) for each in stored["columns"]], [Feature(**each) for each in stored["features"]])
+
+
+def classify(
+    table: pa.Table,
+    target: str,
+    *,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Schema:
+    """Decide what each column is.
+
+    Args:
+        table: with distinct column names.
+        target: the column that the target is made of; it is never a feature.
+        categorical: columns that are categories, whatever they look like.
+        numeric: columns that are quantities.
+        ignore: columns to leave out.
+
+    Raises:
+        TableError: a named column that does not exist, is named twice, is the target or cannot be what it is said to
+            be; no column left to learn from.
+    """
+    wishes = _wishes(table, target, {CATEGORICAL: categorical, NUMERIC: numeric, IGNORED: ignore})
+    columns, features = [], []
+    for name in table.column_names:
+        array = combined(table.column(name))
+        facts = _Facts(array)
+        role, reason = (TARGET, "never a feature") if name == target else _role(name, facts, wishes.get(name))
+        columns.append(Column(name, str(array.type), role, facts.distinct, facts.missing, reason))
+        if role in (CATEGORICAL, NUMERIC):
+            features.append(Feature(name, role))
+        elif role == DATE:
+            features += [Feature(name, CATEGORICAL, part) for part in _varying_parts(array)]
+    if not features:
+        raise TableError(
+            f"no column is left to learn from besides the target {target!r}: "
+            + "; ".join(f"{each.name!r} is ignored ({each.reason})" for each in columns if each.role == IGNORED)
+        )
+    return Schema(columns, features)
+
+
+def _wishes(table: pa.Table, target: str, given: dict[str, Sequence[str]]) -> dict[str, str]:
+    wishes: dict[str, str] = {}
+    for role, names in given.items():
+        for name in names:
+            option = "ignore" if role == IGNORED else role
+            if name not in table.column_names:
+                raise TableError(f"--{option} {name!r}: the table has no such column; it has: {_list(table)}")
+            if name == target and role != IGNORED:
+                raise TableError(f"--{option} {name!r}: this column makes the target and cannot be a feature")
+            if wishes.setdefault(name, role) != role:
+                raise TableError(f"column {name!r} is asked to be both {wishes[name]} and {role}")
+    return wishes
+
+
+def _list(table: pa.Table) -> str:
+    return ", ".join(table.column_names)
+
+
+class _Facts:
+    """What a decision about a column rests on."""
+
+    def __init__(self, array: pa.Array) -> None:
+        self.type = array.type
+        gone = array.is_null(nan_is_null=True)
+        self.rows = len(array)
+        self.missing = pc.sum(gone).as_py() or 0
+        self.known = self.rows - self.missing
+        present = array.filter(pc.invert(gone))
+        nested = pa.types.is_nested(self.type)
+        self.distinct = 0 if nested else len(present.unique())
+        self.whole = pa.types.is_integer(self.type) or (
+            pa.types.is_floating(self.type)
+            and self.known > 0
+            and pc.all(pc.equal(present, pc.round(present))).as_py()
+            and pc.all(pc.is_finite(present)).as_py()
+        )
+        self.number = (
+            pa.types.is_integer(self.type)
+            or pa.types.is_floating(self.type)
+            or pa.types.is_decimal(self.type)
+            or pa.types.is_duration(self.type)
+        )
+        self.text = any(is_text(self.type) for is_text in _TEXT)
+        self.date = pa.types.is_date(self.type) or pa.types.is_timestamp(self.type)
+        self.numbers_in_text = _numbers_in(present) if self.text else 0
+
+    @property
+    def all_different(self) -> bool:
+        return self.known > 100 and self.distinct > 0.9 * self.known
+
+
+_TEXT = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+)
+
+
+def _numbers_in(text: pa.Array) -> int:
+    if pa.types.is_binary(text.type) or pa.types.is_large_binary(text.type):
+        return 0
+    return pc.sum(pc.match_substring_regex(text.cast(pa.string()), r"^\s*[-+]?\d+(\.\d*)?\s*$")).as_py() or 0
+
+
+def _role(name: str, facts: _Facts, wish: str | None) -> tuple[str, str]:
+    """The role of a column, and the reason."""
+    if wish is not None:
+        problem = _obstacle(facts, wish)
+        if problem:
+            raise TableError(f"--{wish} {name!r}: {problem}")
+        return wish, "as asked"
+    if facts.known == 0:
+        return IGNORED, "every value is missing"
+    if pa.types.is_nested(facts.type) or pa.types.is_time(facts.type):
+        return IGNORED, f"{facts.type} values are not supported"
+    if facts.distinct == 1 and not facts.missing:
+        return IGNORED, "constant"
+    if facts.date:
+        return DATE, "dates: by their parts"
+    if facts.text:
+        if facts.all_different:
+            return IGNORED, "text, nearly all different"
+        if 2 * facts.numbers_in_text > facts.known:
+            return (
+                CATEGORICAL,
+                f"mixed: {facts.numbers_in_text:,} numbers, {facts.known - facts.numbers_in_text:,} texts",
+            )
+        return CATEGORICAL, "text"
+    if pa.types.is_boolean(facts.type):
+        return CATEGORICAL, "true or false"
+    if not facts.number:
+        return IGNORED, f"{facts.type} values are not supported"
+    if facts.whole and _IDENTIFIER.search(name):
+        if facts.all_different:
+            return IGNORED, "an identifier, all different"
+        return CATEGORICAL, "whole numbers, named as an identifier"
+    if facts.whole and facts.distinct <= FEW:
+        return CATEGORICAL, f"whole numbers, at most {FEW} distinct"
+    return NUMERIC, "whole numbers, many distinct" if facts.whole else "numbers"
+
+
+def _obstacle(facts: _Facts, wish: str) -> str | None:
+    """Why a column cannot be what it is asked to be, or None."""
+    if wish == IGNORED:
+        return None
+    if facts.known == 0:
+        return "every value is missing; leave the column out with --ignore"
+    if wish == NUMERIC and not facts.number and not pa.types.is_boolean(facts.type):
+        found = f"; only {facts.numbers_in_text:,} of {facts.known:,} values are numbers" if facts.text else ""
+        return f"the column holds {facts.type} values, not numbers{found}"
+    if wish == CATEGORICAL and facts.number and not facts.whole:
+        return f"categories are text, whole numbers, booleans or dates; the column holds {facts.type} values"
+    if wish == CATEGORICAL and pa.types.is_nested(facts.type):
+        return f"the column holds {facts.type} values"
+    return None
+
+
+def _varying_parts(array: pa.Array) -> list[str]:
+    parts = _DATE_PARTS | (_TIME_PARTS if pa.types.is_timestamp(array.type) else {})
+    return [name for name, part in parts.items() if len(part(array).drop_null().unique()) > 1]

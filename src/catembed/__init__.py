@@ -1,17 +1,21 @@
 """Categories in, vectors out: the embedding layer for PyTorch."""
 
-from catembed.errors import OutOfRangeError, UnseenCategoryError, VocabularyError
-from catembed.nn import Embedding, EmbeddingBag, convert
+from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
+from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
 from catembed.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CategoryEmbedding",
     "Embedding",
     "EmbeddingBag",
+    "FormatError",
     "OutOfRangeError",
     "UnseenCategoryError",
     "Vocabulary",
     "VocabularyError",
     "convert",
+    "load",
+    "save",
 ]

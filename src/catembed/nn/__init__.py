@@ -1,7 +1,9 @@
-"""Layers: ``Embedding``, ``EmbeddingBag``, and ``convert`` to turn a model's own into ours."""
+"""Layers: ``Embedding``, ``EmbeddingBag``, ``CategoryEmbedding``; ``convert`` for models, ``save`` and ``load``."""
 
+from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.convert import convert
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.nn.file import load, save
 
-__all__ = ["Embedding", "EmbeddingBag", "convert"]
+__all__ = ["CategoryEmbedding", "Embedding", "EmbeddingBag", "convert", "load", "save"]

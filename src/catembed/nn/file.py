@@ -1,0 +1,161 @@
+"""``save`` and ``load``: a layer as one ``.safetensors`` file, its vocabulary included.
+
+Rules: what is read is a layer like the one saved, or an error; docs/format.md is the contract. Hooks, the training
+flag and frozen rows are not part of it, as they are not of a ``state_dict``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from torch import Tensor
+
+from catembed.errors import FormatError
+from catembed.nn.category_embedding import CategoryEmbedding
+from catembed.nn.embedding import Embedding
+from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.nn.vocabulary_state import from_tensors, to_tensors
+from catembed.storage import read_file, write_file
+
+__all__ = ["load", "save"]
+
+Layer = Embedding | EmbeddingBag | CategoryEmbedding
+
+_KINDS = {kind.__name__: kind for kind in (Embedding, EmbeddingBag, CategoryEmbedding)}
+
+_FLAGS = ("scale_grad_by_freq", "sparse")
+_BAG_FLAGS = (*_FLAGS, "include_last_offset")
+_OPTIONS = ("name", "padding_idx", "max_norm", "norm_type")
+_BAG_OPTIONS = (*_OPTIONS, "mode")
+
+
+def save(path: str | os.PathLike[str], layer: Layer) -> None:
+    """Write a layer to ``path``, with its vocabulary if it has one; a crash at any moment leaves the old file or it.
+
+    Raises:
+        TypeError: something else than an ``Embedding``, ``EmbeddingBag`` or ``CategoryEmbedding``; a subclass too,
+            which would be read as its base.
+        OSError: the file cannot be written; the old one is as it was.
+
+    >>> import tempfile, catembed
+    >>> path = tempfile.mkdtemp() + "/fruit.safetensors"
+    >>> save(path, CategoryEmbedding(["apple", "banana"], 3))
+    >>> load(path)
+    CategoryEmbedding(
+      (vocabulary): Vocabulary(['apple', 'banana'])
+      (embedding): Embedding(2, 3)
+    )
+    """
+    table = layer.embedding if isinstance(layer, CategoryEmbedding) else layer
+    if type(layer) not in _KINDS.values() or type(table) not in (Embedding, EmbeddingBag):
+        raise TypeError(
+            "save() takes a catembed.Embedding, EmbeddingBag or CategoryEmbedding, and no subclass of them (got "
+            f"{type(layer).__name__}): convert() makes them of torch's, other modules have a state_dict to save"
+        )
+    header: dict[str, Any] = {"content": type(layer).__name__, "settings": _settings(table)}
+    tensors: dict[str, Tensor] = {}
+    if isinstance(layer, CategoryEmbedding):
+        header["vocabulary"], tensors = to_tensors(layer.vocabulary)
+    weight = table.state_dict()["weight"]  # which brings rows up to date that an optimiser has left behind
+    write_file(path, {**tensors, "weight": weight}, header)
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
+    """The layer that ``save`` wrote to ``path``: on the CPU, in training mode, its weight mapped from the file.
+
+    Rows are read when they are first touched; training changes them in memory and never in the file, and replacing the
+    file does not change the layer. ``verify=False`` leaves out the checksum of the weight, so that opening takes a time
+    that does not depend on its size; all else is checked.
+
+    Raises:
+        FormatError: a file that is truncated, damaged, of an unknown version or not catembed's, with the reason.
+        OSError: a file that cannot be opened, such as ``FileNotFoundError``.
+    """
+    tensors, header = read_file(path, verify=verify)
+    try:
+        return _layer(tensors, header)
+    except FormatError as fact:
+        raise FormatError(f"{os.fspath(path)}: {fact}") from None
+
+
+def _settings(table: Embedding | EmbeddingBag) -> dict[str, Any]:
+    bag = isinstance(table, EmbeddingBag)
+    settings = {key: getattr(table, key) for key in (_BAG_OPTIONS if bag else _OPTIONS)}
+    for key in ("max_norm", "norm_type"):
+        settings[key] = _to_json(key, settings[key])
+    settings |= {key: bool(getattr(table, key)) for key in (_BAG_FLAGS if bag else _FLAGS)}
+    return {**settings, "requires_grad": table.weight.requires_grad}
+
+
+def _to_json(key: str, value: Any) -> Any:
+    """A number as JSON has it; which has no infinity, a norm that torch knows."""
+    if value is None or isinstance(value, int):
+        return value
+    value = float(value)
+    if math.isnan(value):
+        raise ValueError(f"a layer with {key}=nan cannot be saved")
+    return value if math.isfinite(value) else str(value)
+
+
+# Reading, which trusts nothing
+
+
+def _layer(tensors: dict[str, Tensor], header: dict[str, Any]) -> Layer:
+    content = header.get("content")
+    if not isinstance(content, str) or content not in _KINDS:
+        raise FormatError(f"the file holds no layer but {content!r:.200}; layers are {', '.join(_KINDS)}")
+    expected = {"content", "settings"} | ({"vocabulary"} if content == "CategoryEmbedding" else set())
+    if set(header) != expected:
+        raise FormatError(f"the header must have {sorted(expected)} (got {sorted(header)})")
+    weight = tensors.pop("weight", None)
+    if weight is None or weight.ndim != 2:
+        raise FormatError(
+            f"a layer needs a 'weight' of two dimensions (got {None if weight is None else weight.shape})"
+        )
+    if content != "CategoryEmbedding":
+        if tensors:
+            raise FormatError(f"an {content} has no other tensors than 'weight' (got {sorted(tensors)})")
+        return _make(_KINDS[content], weight.shape[0], weight, header["settings"])
+    vocabulary = from_tensors(header["vocabulary"], tensors)
+    if len(vocabulary) != weight.shape[0]:
+        raise FormatError(f"the vocabulary has {len(vocabulary):,} ids, the weight {weight.shape[0]:,} rows")
+    return _make(CategoryEmbedding, vocabulary, weight, header["settings"])
+
+
+def _make(kind: Any, rows: Any, weight: Tensor, settings: Any) -> Any:
+    """A layer of ``rows``, their number or their vocabulary, with ``weight`` itself as its weight."""
+    _check_settings(kind, settings)
+    arguments = {key: value for key, value in settings.items() if key != "requires_grad"}
+    arguments["_weight"] = weight
+    for key in ("max_norm", "norm_type"):
+        arguments[key] = float(settings[key]) if isinstance(settings[key], str) else settings[key]
+    if kind is not EmbeddingBag:
+        arguments["_freeze"] = not settings["requires_grad"]
+    try:
+        # Torch decides by its own rules what is impossible, such as a padding_idx outside the table.
+        return kind(rows, weight.shape[1], **arguments).requires_grad_(settings["requires_grad"])
+    except (AssertionError, ValueError, RuntimeError) as fact:
+        raise FormatError(f"the settings {settings} make no {kind.__name__} of {tuple(weight.shape)}: {fact}") from None
+
+
+def _check_settings(kind: Any, settings: Any) -> None:
+    bag = kind is EmbeddingBag
+    flags = ("requires_grad", *(_BAG_FLAGS if bag else _FLAGS))
+    expected = {*flags, *(_BAG_OPTIONS if bag else _OPTIONS)}
+    if not isinstance(settings, dict) or set(settings) != expected:
+        raise FormatError(f"the settings must be {sorted(expected)} (got {settings!r:.500})")
+    sound = {key: isinstance(settings[key], bool) for key in flags}
+    sound["name"] = settings["name"] is None or isinstance(settings["name"], str)
+    sound["padding_idx"] = settings["padding_idx"] is None or type(settings["padding_idx"]) is int
+    sound["max_norm"] = settings["max_norm"] is None or _is_number(settings["max_norm"])
+    sound["norm_type"] = _is_number(settings["norm_type"])
+    sound["mode"] = not bag or settings["mode"] in ("sum", "mean", "max")
+    for key, is_sound in sound.items():
+        if not is_sound:
+            raise FormatError(f"the setting {key!r} cannot be {settings[key]!r:.200}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or value in ("inf", "-inf")

@@ -1,0 +1,71 @@
+"""Two vocabularies compared: how they differ, in words, and which rows of theirs mean the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catembed.vocabulary import Vocabulary
+
+__all__ = ["difference", "same_rows"]
+
+_SHOWN = 3
+
+
+def same_rows(here: Vocabulary, there: Vocabulary) -> tuple[Tensor, Tensor]:
+    """The ids here, and beside each the id there, of all rows that mean the same: a category, missing, unknown."""
+    ids = np.flatnonzero(_places(here, there) >= 0)
+    mine, theirs = ids + here.num_reserved, _places(here, there)[ids] + there.num_reserved
+    reserved = [(here.missing_id, there.missing_id), (here.unknown_id, there.unknown_id)]
+    pairs = [(a, b) for a, b in reserved if a is not None and b is not None]
+    mine = np.concatenate([np.array([a for a, _ in pairs], np.int64), mine])
+    theirs = np.concatenate([np.array([b for _, b in pairs], np.int64), theirs])
+    return torch.from_numpy(mine), torch.from_numpy(theirs)
+
+
+def difference(here: Vocabulary, there: Vocabulary) -> str:
+    """What is different there: kind, policies, categories added, removed and moved, the first few of each."""
+    told = []
+    for fact in ("kind", "unseen", "missing"):
+        mine, theirs = getattr(here, fact), getattr(there, fact)
+        if mine != theirs:
+            told.append(f"{fact} {theirs!r} instead of {mine!r}")
+    if here.kind == there.kind or "empty" in (here.kind, there.kind):
+        told += _changes(here, there)
+    return "; ".join(told)
+
+
+def _changes(here: Vocabulary, there: Vocabulary) -> list[str]:
+    added = np.flatnonzero(_places(there, here) < 0)
+    places = _places(here, there)
+    removed = np.flatnonzero(places < 0)
+    ids, others = np.arange(len(places)) + here.num_reserved, places + there.num_reserved
+    moved = np.flatnonzero((places >= 0) & (ids != others))
+    told = [
+        (len(added), "added", [_name(there, at) for at in added[:_SHOWN]]),
+        (len(removed), "removed", [_name(here, at) for at in removed[:_SHOWN]]),
+        (len(moved), "moved", [f"{_name(here, at)} {ids[at]} → {others[at]}" for at in moved[:_SHOWN]]),
+    ]
+    return [
+        f"{count:,} {word} ({', '.join(names)}{', …' if count > len(names) else ''})"
+        for count, word, names in told
+        if count
+    ]
+
+
+def _places(values: Vocabulary, among: Vocabulary) -> np.ndarray:
+    """For each category of ``values`` its place among the categories of ``among``, -1 where it is none of them."""
+    import pyarrow.compute as pc
+
+    if values.kind != among.kind:  # equal only within one kind
+        return np.full(len(values.categories), -1, np.int64)
+    found = pc.call_function("index_in", [values.categories], pc.SetLookupOptions(among.categories))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _name(vocabulary: Vocabulary, at: Any) -> str:
+    name = repr(vocabulary.categories[int(at)].as_py())
+    return name if len(name) <= 50 else name[:49] + "…"

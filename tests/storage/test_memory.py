@@ -2,11 +2,13 @@
 
 import copy
 import io
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from catembed.storage import advise_huge, zeros
+from catembed.storage import HugeWhenFull, advise_huge, zeros
 
 
 def resident(first, last):
@@ -67,3 +69,48 @@ def test_huge_pages_are_asked_for_whole_pages_only():
     tensor = zeros((8 << 20,))
     assert advise_huge(tensor)
     assert not tensor.any()
+
+
+def gathering():
+    return [thread for thread in threading.enumerate() if thread.name == "catembed-pages"]
+
+
+def huge_bytes(tensor):
+    """Bytes on huge pages in the mapping that holds the tensor."""
+    with open("/proc/self/smaps") as file:
+        inside = False
+        for line in file:
+            if "-" in line.split(" ", 1)[0]:
+                start, stop = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
+                inside = start <= tensor.data_ptr() < stop
+            elif inside and line.startswith("AnonHugePages:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no mapping holds the tensor")
+
+
+def test_pages_become_huge_once_all_are_in_use():
+    tensor = zeros((4 << 20, 4))  # 64 MB
+    watch = HugeWhenFull(tensor)
+    tensor[::256] = 7.0  # every page
+    watch.visited(len(tensor))
+    for thread in gathering():
+        thread.join()
+    granted = "[never]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    assert (huge_bytes(tensor) >= 32 << 20) == granted
+    assert tensor.sum() == 7 * 4 * len(tensor) / 256
+
+
+def test_pages_stay_small_while_few_are_in_use():
+    tensor = zeros((4 << 20, 4))
+    watch = HugeWhenFull(tensor)
+    tensor[::4096] = 7.0  # one page in sixteen
+    for _ in range(5):
+        watch.visited(len(tensor))
+    assert not gathering()
+    assert huge_bytes(tensor) == 0
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(10), torch.zeros(0), torch.zeros(1 << 24, device="meta")])
+def test_watching_what_has_no_huge_page(tensor):
+    HugeWhenFull(tensor).visited(1 << 40)
+    assert not gathering()

@@ -3,9 +3,10 @@
 ``zeros`` maps anonymous memory without commit: a huge table's optimiser state costs only the pages of the rows that
 moved. The storage is exactly as long as the tensor, so ``deepcopy``, ``torch.save`` and pickle copy no more than that.
 
-``advise_huge`` asks Linux for huge pages: random rows then miss the address translation cache far less often. It is
-only for memory that is fully used: on a sparsely touched range every touched row would cost 2 MB. On other systems it
-does nothing.
+Huge pages make random rows miss the address translation cache far less often, but on a sparsely touched range every
+touched row would cost 2 MB. So ``advise_huge`` is for memory that is at once fully used, such as a fresh weight, and
+``HugeWhenFull`` watches memory that fills up by and by, such as an optimiser's state. Linux only; elsewhere both do
+nothing.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import ctypes
 import math
 import mmap
 import sys
+import threading
 from functools import cache
 
 import torch
 from torch import Tensor
 
-__all__ = ["advise_huge", "zeros"]
+__all__ = ["HugeWhenFull", "advise_huge", "zeros"]
 
 _LAZY_ABOVE = 1 << 20  # bytes; smaller tensors share the allocator's pages
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which Python's mmap does not name everywhere
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
+_MADV_COLLAPSE = 25  # Linux 6.1; before that the kernel's own thread gathers the pages, slowly
+_FULL = 0.9  # share of pages in use from which on huge ones waste little
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -55,13 +59,66 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
 
 def advise_huge(tensor: Tensor) -> bool:
     """Ask for huge pages under a contiguous CPU tensor that is, or will at once be, fully used; True if granted."""
-    if sys.platform != "linux" or tensor.device.type != "cpu":
-        return False
+    start, stop = _huge_range(tensor)
+    return start < stop and _advise(start, stop, _MADV_HUGEPAGE)
+
+
+class HugeWhenFull:
+    """Gives a tensor made by ``zeros`` huge pages once nearly all of its pages are in use.
+
+    ``visited`` costs a subtraction; now and then it asks the system how many pages are in use. The pages are then
+    gathered by a thread in the background; who reads or writes them meanwhile waits for a page at most.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor: Tensor | None = tensor
+        start, stop = _huge_range(tensor)
+        self._next = self._left = (stop - start) // mmap.PAGESIZE
+        if self._left <= 0:
+            self._tensor = None
+
+    def visited(self, rows: int) -> None:
+        """Note that ``rows`` rows have been written since the last call."""
+        if self._tensor is None:
+            return
+        self._left -= rows
+        if self._left > 0:
+            return
+        self._next = self._left = 2 * self._next
+        if _share_in_use(self._tensor) >= _FULL:
+            tensor, self._tensor = self._tensor, None
+            if advise_huge(tensor):
+                threading.Thread(target=_gather, args=(tensor,), name="catembed-pages", daemon=True).start()
+
+
+def _gather(tensor: Tensor) -> None:
+    """Turn the small pages under ``tensor`` into huge ones, one at a time; stops where the system cannot."""
+    start, stop = _huge_range(tensor)
+    for page in range(start, stop, _HUGE_PAGE):
+        if not _advise(page, page + _HUGE_PAGE, _MADV_COLLAPSE):
+            return
+
+
+def _share_in_use(tensor: Tensor) -> float:
+    """The share of the tensor's pages that hold memory."""
+    start, stop = _huge_range(tensor)
+    pages = (ctypes.c_ubyte * ((stop - start) // mmap.PAGESIZE))()
+    if _libc().mincore(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), pages) != 0:
+        return 0.0
+    return bytes(pages).count(1) / len(pages)
+
+
+def _huge_range(tensor: Tensor) -> tuple[int, int]:
+    """The addresses of the whole huge pages inside a tensor; empty where there can be none."""
+    if sys.platform != "linux" or tensor.device.type != "cpu" or tensor.is_meta:
+        return 0, 0
     first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
     last = (tensor.data_ptr() + tensor.numel() * tensor.element_size()) // _HUGE_PAGE * _HUGE_PAGE
-    if last <= first:
-        return False
-    return _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_HUGEPAGE) == 0
+    return first, max(first, last)
+
+
+def _advise(start: int, stop: int, advice: int) -> bool:
+    return _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), advice) == 0
 
 
 @cache

@@ -203,3 +203,14 @@ def test_gradients_that_are_no_rows_of_the_table_change_nothing():
     layer.weight.grad = good
     optimizer.step()
     assert not torch.equal(layer.weight, before[0])
+
+
+def test_an_exact_table_leaves_the_graphs_of_others_whole():
+    exact = catembed.Embedding(5, 2, sparse=True)
+    optimizer = optim.Adam(exact.parameters(), untouched="exact")
+    step(optimizer, exact(torch.tensor([1])).sum())
+    layer = catembed.Embedding(5, 2, sparse=True)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(torch.tensor([3])), layer(torch.tensor([3])))
+    assert exact.kept_exact
+    assert "kept_exact" not in vars(layer)

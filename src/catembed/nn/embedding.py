@@ -13,7 +13,6 @@ from torch import Tensor
 
 from catembed.functional import embedding
 from catembed.nn.table import TableLayer
-from catembed.optim import exact, registry
 
 __all__ = ["Embedding"]
 
@@ -89,7 +88,6 @@ class Embedding(TableLayer, torch.nn.Embedding):
             dtype,
         )
         self.name = name
-        registry.register(self)
 
     @classmethod
     def from_pretrained(
@@ -118,7 +116,7 @@ class Embedding(TableLayer, torch.nn.Embedding):
 
     def forward(self, input: Any) -> Tensor:
         """Look up ids of shape ``(*)``: the rows, of shape ``(*, embedding_dim)``."""
-        if self.training and exact.in_use():
+        if self.training and self.kept_exact:
             self._settle(input)
         return embedding(
             input,

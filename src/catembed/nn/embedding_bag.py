@@ -9,7 +9,6 @@ from torch import Tensor
 
 from catembed.functional import embedding_bag
 from catembed.nn.table import TableLayer
-from catembed.optim import exact, registry
 
 __all__ = ["EmbeddingBag"]
 
@@ -61,7 +60,6 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
             dtype,
         )
         self.name = name
-        registry.register(self)
 
     @classmethod
     def from_pretrained(
@@ -102,7 +100,7 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Pool the rows of each bag: ``(B, embedding_dim)``."""
-        if self.training and exact.in_use():
+        if self.training and self.kept_exact:
             self._settle(input)
         return embedding_bag(
             input,

@@ -27,6 +27,7 @@ class TableLayer(torch.nn.Module):
     # On the class, so that a layer turned into one of ours, or pickled by an older version, has them.
     name: str | None = None
     frozen_rows: Tensor | None = None  # uint8 (num_embeddings,), 1 where frozen; not part of the state_dict
+    kept_exact: bool = False  # by an optimiser with untouched="exact"; set through the registry
 
     def freeze_rows(self, rows: Any) -> None:
         """Keep rows as they are, bit for bit, until thawed: catembed's optimisers write neither them nor their state.
@@ -123,6 +124,11 @@ class TableLayer(torch.nn.Module):
     def __getstate__(self) -> Any:
         exact.settle(self.weight)
         return super().__getstate__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "weight":  # made, tied or replaced
+            registry.register(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -24,7 +24,7 @@ from catembed.kernels.dispatch import kernel
 from catembed.optim import registry
 from catembed.optim.layout import zeros
 
-__all__ = ["Settler", "attach", "drop", "in_use", "settle", "settler_of"]
+__all__ = ["Settler", "attach", "drop", "settle", "settler_of"]
 
 LONGEST = 65_536  # steps of history before all rows are settled: bounds its memory and the work for the oldest row
 
@@ -145,11 +145,6 @@ class Settler:
             self.last = last
 
 
-def in_use() -> bool:
-    """Whether this process has ever had a settler; a constant to ``torch.compile`` where it has not."""
-    return _in_use
-
-
 def settler_of(weight: Tensor, owner: torch.optim.Optimizer | None = None) -> Settler | None:
     """The settler of ``weight``, if some optimiser keeps it exact; with ``owner``, if that one does."""
     settler = _settlers.get(weight) if _in_use else None
@@ -179,6 +174,7 @@ def attach(owner: torch.optim.Optimizer, rule: str, weight: Tensor, touched: boo
     settle(weight)
     _settlers[weight] = settler = Settler(owner, rule, weight, touched)
     _in_use = True
+    registry.keep_exact(weight, True)
     return settler
 
 
@@ -188,3 +184,4 @@ def drop(owner: torch.optim.Optimizer, weight: Tensor) -> None:
     if settler is not None:
         settler.settle(weight)
         del _settlers[weight]
+        registry.keep_exact(weight, False)

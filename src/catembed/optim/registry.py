@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Table", "changed", "describe", "register", "table_of", "version"]
+__all__ = ["Table", "changed", "describe", "keep_exact", "register", "table_of", "version"]
 
 _layers: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _tables = WeakTensorKeyDictionary()
@@ -27,13 +27,14 @@ _gathered = 0  # the version at which the tables last learned their layers
 class Table:
     """One weight: the layers that hold it, and what they say about its rows."""
 
-    __slots__ = ("__weakref__", "_frozen", "_frozen_key", "_layers", "warned")
+    __slots__ = ("__weakref__", "_frozen", "_frozen_key", "_layers", "kept_exact", "warned")
 
     def __init__(self) -> None:
         self._layers: list[weakref.ref[Any]] = []
         self._frozen: Tensor | None = None
         self._frozen_key: tuple[Any, ...] = ()
         self.warned = False  # of its dense gradient
+        self.kept_exact = False  # by an optimiser that settles rows before they are looked up
 
     def layers(self) -> list[Any]:
         """The living layers that hold this weight."""
@@ -67,9 +68,12 @@ def _union(layers: list[Any], weight: Tensor) -> Tensor | None:
     return union
 
 
-def register(layer: nn.Module) -> None:
-    """Make a layer known. Its weight is looked at later, so it may come or change at any time."""
+def register(layer: Any) -> None:
+    """Make a layer known, or known anew: its weight is another, or its frozen rows are."""
     _layers.add(layer)
+    weight = layer._parameters.get("weight")
+    table = None if weight is None else _tables.get(weight)
+    _tell(layer, table is not None and table.kept_exact)
     changed()
 
 
@@ -85,7 +89,7 @@ def version() -> int:
 
 
 def table_of(weight: Tensor) -> Table | None:
-    """The record of ``weight``, or None if no layer of ours holds it."""
+    """The record of ``weight``, or None if no layer of ours has held it."""
     global _gathered
     if _gathered != _version:
         _gathered = _version
@@ -104,6 +108,22 @@ def _gather() -> None:
         if weight not in _tables:
             _tables[weight] = Table()
         _tables[weight]._layers.append(weakref.ref(layer))
+        _tell(layer, _tables[weight].kept_exact)
+
+
+def keep_exact(weight: Tensor, kept: bool) -> None:
+    """Tell the layers of ``weight``, also those to come, whether rows are to be settled before a lookup in training."""
+    table = table_of(weight)
+    if table is None:
+        table = _tables[weight] = Table()
+    table.kept_exact = kept
+    for layer in table.layers():
+        _tell(layer, kept)
+
+
+def _tell(layer: Any, kept_exact: bool) -> None:
+    if layer.kept_exact != kept_exact:  # most layers never need the attribute
+        layer.kept_exact = kept_exact
 
 
 def describe(weight: Tensor) -> str:

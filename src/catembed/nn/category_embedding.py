@@ -10,7 +10,7 @@ Known limit: under ``torch.compile`` columns are encoded outside the graph; enco
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ __all__ = ["CategoryEmbedding"]
 
 _NOT_GIVEN: Any = object()
 _CHOICES = ("error", "match")
-_encode: Callable[[Vocabulary, Any], Tensor] = torch.compiler.disable(Vocabulary.encode)
+_encode = cast("Callable[[Vocabulary, Any], Tensor]", torch.compiler.disable(Vocabulary.encode))
 
 
 class CategoryEmbedding(torch.nn.Module):

@@ -32,9 +32,9 @@ def from_tensors(header: Any, tensors: Mapping[str, Tensor]) -> Vocabulary:
     """The vocabulary of what ``to_tensors`` gave; raises ``FormatError`` on anything else."""
     if not isinstance(header, dict):
         raise FormatError(f"the header of a vocabulary must be a JSON object (got {header!r:.200})")
-    strange = [name for name in tensors if not name.startswith(_PREFIX)]
-    if strange:
-        raise FormatError(f"the tensors of a vocabulary are called '{_PREFIX}…' (got {strange})")
+    for name, tensor in tensors.items():
+        if not name.startswith(_PREFIX) or tensor.dtype not in (torch.uint8, torch.int64):
+            raise FormatError(f"a vocabulary has tensors '{_PREFIX}…' of uint8 or int64 (got {name!r}, {tensor.dtype})")
     arrays = {name.removeprefix(_PREFIX): tensor.numpy() for name, tensor in tensors.items()}
     return Vocabulary.from_arrays(header, arrays)
 

@@ -8,6 +8,7 @@ Where the path is a symbolic link, the file it leads to is replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -31,7 +32,7 @@ def replace_file(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
     with _told_with(path):
         target = os.path.realpath(path)
         if os.path.isdir(target):
-            raise IsADirectoryError(21, "Is a directory")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         folder = os.path.dirname(target)
         temporary = os.path.join(folder, f".catembed-{secrets.token_hex(8)}.tmp")
         try:
@@ -48,8 +49,7 @@ def _write(temporary: str, target: str, parts: Iterable[Any]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with open(os.open(temporary, flags, 0o666), "wb") as file:
         with contextlib.suppress(FileNotFoundError):
-            mode = stat.S_IMODE(os.stat(target).st_mode)
-            os.chmod(temporary, mode)
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         for part in parts:
             file.write(part)
         file.flush()

@@ -24,7 +24,7 @@ _KNOTS = 255
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows: ``ids`` int64 of shape (rows, categorical features), ``numbers`` float32 of (rows, numeric inputs)."""
+    """Encoded rows: ``ids``, int64 (rows, categorical features), and ``numbers``, float32 (rows, numeric inputs)."""
 
     ids: torch.Tensor
     numbers: torch.Tensor

@@ -189,7 +189,7 @@ def test_bfloat16_moments_keep_small_changes_on_average():
     ids, grads = torch.arange(4000), torch.zeros(4000, 16)
     for step in range(20):
         kernel("update_adam", CPU)(
-            weight, moments, reference.group(ids, 4000), grads, **options("update_adam", rounding=step)
+            weight, moments, reference.group(ids, 4000), grads, **options("update_adam", state_seed=step)
         )
     assert abs(float(moments[:, 1].double().mean()) - 0.999**20) < 2e-4
 

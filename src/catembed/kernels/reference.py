@@ -140,11 +140,12 @@ def update_adam(
     grad_scale: float,
     frozen: Tensor | None,
     rounding: int | None,
+    state_seed: int = 0,
 ) -> None:
     """m = β1 m + (1-β1) g; v = β2 v + (1-β2) g²; w = w · weight_factor - lr_factor m / (√v · denominator_factor + eps).
 
-    ``moments`` has shape (N, 2, D): m and v of a row side by side. bfloat16 moments are rounded stochastically, with
-    the seed ``rounding`` (0 if None): rounding to nearest would lose every small change of v.
+    ``moments`` has shape (N, 2, D): m and v of a row side by side. bfloat16 moments are always rounded stochastically,
+    by ``state_seed``: rounding to nearest would lose every small change of v, and so would the same seed at each step.
     """
     rows, g = _live(groups, grads, weight, grad_scale, maximize, frozen)
     w = weight[rows].to(g.dtype)
@@ -153,7 +154,7 @@ def update_adam(
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     stored = torch.stack([m, v], dim=1)
-    seed = (rounding or 0) ^ STATE_STREAM
+    seed = state_seed ^ STATE_STREAM
     moments[rows] = rounded(stored.flatten(1), moments.dtype, rows, seed).view_as(stored)
     w = w * weight_factor - lr_factor * m / (v.sqrt() * denominator_factor + eps)
     weight[rows] = rounded(w, weight.dtype, rows, rounding)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from catembed.kernels.reference import rounded
+from catembed.kernels.reference import STATE_STREAM, rounded
 
 __all__ = ["settle_adam", "settle_sgd", "state_seed"]
 
@@ -90,7 +90,7 @@ def settle_sgd(
 
 def state_seed(rounding: int | None, now: int) -> int:
     """The seed by which state is rounded: another one at each step, also where weights are rounded to nearest."""
-    return ((rounding or 0) ^ 0x5851F42D4C957F2D) + now * 0x9E3779B97F4A7C15 & (2**63 - 1)
+    return ((rounding or 0) ^ STATE_STREAM) + now * 0x9E3779B97F4A7C15 & (2**63 - 1)
 
 
 def _rows(last: Tensor, rows: Tensor | None, frozen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -97,7 +97,7 @@ class TableLayer(torch.nn.Module):
     def _settle(self, input: Any) -> None:
         """Bring the rows of ``input`` up to date, before a lookup in training."""
         ids = as_ids(input, self.weight)
-        if torch._C._functorch.is_functorch_wrapped_tensor(ids):
+        if torch._C._functorch.is_functorch_wrapped_tensor(ids):  # pyright: ignore[reportAttributeAccessIssue]
             exact.settle(self.weight)  # inside vmap ids cannot be read: all rows
         elif ids.dtype in (torch.int32, torch.int64):
             with contextlib.suppress(IndexError):  # the lookup tells it better

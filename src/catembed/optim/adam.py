@@ -83,6 +83,7 @@ class _RowAdam(RowOptimizer):
             denominator_factor=denominator_factor,
             eps=group["eps"],
             weight_decay=0.0 if decoupled else decay,
+            state_seed=self._seed(rows.param),
             **common,
         )
         return lr_factor, beta1, beta2, denominator_factor, group["eps"], weight_factor

@@ -61,6 +61,7 @@ def update_adam(
     grad_scale: float,
     frozen: Tensor | None,
     rounding: int | None,
+    state_seed: int = 0,
 ) -> None:
     """See ``kernels.reference.update_adam``."""
     scale = -grad_scale if maximize else grad_scale
@@ -68,10 +69,10 @@ def update_adam(
     factors = np.array((*steps, beta1, 1 - beta1, beta2, 1 - beta2), wide(weight))
     table, state, rows, starts, order = view(weight), view(moments), *(part.numpy() for part in groups)
     gradients, mask, seed = gradient_rows(grads), frozen_mask(frozen), seed_bits(rounding)
-    state_seed = seed ^ np.uint64(STATE_STREAM)
+    state_bits = seed_bits(state_seed ^ STATE_STREAM)
     stochastic = rounding is not None
 
     def share(first: int, last: int) -> None:
-        _update(table, state, rows, starts, order, gradients, first, last, factors, mask, seed, state_seed, stochastic)
+        _update(table, state, rows, starts, order, gradients, first, last, factors, mask, seed, state_bits, stochastic)
 
     visit(groups, weight.shape[1], share)

@@ -84,7 +84,8 @@ class OneHotLinear(nn.Module):
         starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
         self.register_buffer("starts", starts, persistent=False)
         self.weights = nn.EmbeddingBag(max(1, sum(sizes)), num_outputs, mode="sum")
-        self.numbers = nn.Linear(num_numbers, num_outputs)
+        self.numbers = nn.Parameter(torch.zeros(num_numbers, num_outputs))
+        self.bias = nn.Parameter(torch.zeros(num_outputs))
         nn.init.zeros_(self.weights.weight)
 
     def tables(self) -> list[Tensor]:
@@ -93,7 +94,7 @@ class OneHotLinear(nn.Module):
 
     def forward(self, ids: Tensor, numbers: Tensor, encoded: Tensor) -> list[Tensor]:
         """One output of shape (rows, num_outputs); ``encoded`` is not used."""
-        linear = self.numbers(numbers)
+        linear = self.bias + numbers @ self.numbers
         return [linear + self.weights(ids + self.starts) if ids.shape[1] else linear]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,17 @@ _ENDINGS = ".csv, .tsv (also .gz, .bz2 and .zip), .parquet, .arrow, .feather"
 _NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "None", "<NA>", "?", " ?"]
 
 
-def read(source: Any) -> pa.Table:
+def read(source: Any, text: Sequence[str] = ()) -> pa.Table:
     """Read a file, the files of a glob (one after the other, in name order), or a table in memory.
+
+    Args:
+        source: the file, glob or table.
+        text: columns that a CSV holds as text, even where all of them look like numbers.
 
     Raises:
         TableError: no such file, an unknown ending, a file that cannot be read, duplicate column names, no rows.
     """
-    table = _read_paths(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else _from_memory(source)
+    table = _read_paths(os.fspath(source), text) if isinstance(source, (str, os.PathLike)) else _from_memory(source)
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise TableError(f"the table has several columns of one name: {', '.join(map(repr, twice))}; rename them")
@@ -42,7 +46,7 @@ def read(source: Any) -> pa.Table:
     return table
 
 
-def _read_paths(path: str | bytes) -> pa.Table:
+def _read_paths(path: str | bytes, text: Sequence[str]) -> pa.Table:
     path = os.fsdecode(path)
     if os.path.isdir(path):
         raise TableError(f"{path} is a folder; name its files, for instance '{os.path.join(path, '*.parquet')}'")
@@ -50,7 +54,7 @@ def _read_paths(path: str | bytes) -> pa.Table:
     if not paths:
         what = "no file matches" if glob.has_magic(path) else "no such file:"
         raise TableError(f"{what} {path}")
-    tables = [_read_file(each) for each in paths]
+    tables = [_read_file(each, text) for each in paths]
     if len(tables) == 1:
         return tables[0]
     for each, table in zip(paths, tables, strict=True):
@@ -64,11 +68,11 @@ def _read_paths(path: str | bytes) -> pa.Table:
         raise TableError(f"the files of {path} do not fit together: {_first_line(fact)}") from None
 
 
-def _read_file(path: str) -> pa.Table:
+def _read_file(path: str, text: Sequence[str]) -> pa.Table:
     low = path.lower()
     try:
         if low.endswith(_CSV):
-            return _read_csv(path, "\t" if ".tsv" in low else ",")
+            return _read_csv(path, "\t" if ".tsv" in low else ",", text)
         if low.endswith(_PARQUET):
             return pa.parquet.ParquetFile(path).read()
         if low.endswith(_ARROW):
@@ -87,9 +91,14 @@ def _read_arrow(path: str) -> pa.Table:
             return pa.ipc.open_stream(file).read_all()
 
 
-def _read_csv(path: str, delimiter: str) -> pa.Table:
+def _read_csv(path: str, delimiter: str, text: Sequence[str]) -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False)
-    convert = pa.csv.ConvertOptions(null_values=_NULLS, strings_can_be_null=True, quoted_strings_can_be_null=True)
+    convert = pa.csv.ConvertOptions(
+        null_values=_NULLS,
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+        column_types=dict.fromkeys(text, pa.string()),
+    )
     # One block for the whole file: types are decided by all of it, not by its first megabyte.
     if path.lower().endswith(".zip"):
         data = _unzip(path)

@@ -361,3 +361,60 @@ def test_bag_arguments_that_torch_refuses_keep_torchs_words():
         ours.embedding_bag([[0, 1]], torch.ones(4, 2), mode="median")
     with pytest.raises(RuntimeError, match=r"offsets must be integers \(got torch.float32\)"):
         ours.embedding_bag([0, 1], torch.ones(4, 2), torch.tensor([0.0]))
+
+
+# Large lookups
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize(("sparse", "padding_idx"), [(False, None), (False, 3), (True, None), (True, -2)])
+def test_a_large_lookup_is_torchs(dtype, sparse, padding_idx):
+    ids = torch.randint(100, (2, 5000), dtype=dtype)
+    weight = torch.randn(100, 1024, requires_grad=True)  # 41 MB come out
+    mine = ours.embedding(ids, weight, padding_idx, sparse=sparse)
+    assert type(mine.grad_fn).__name__ == "_LargeLookupBackward"
+    theirs = F.embedding(ids, weight, padding_idx, sparse=sparse)
+    assert torch.equal(mine, theirs)
+    grad = torch.randn_like(mine)
+    (found,) = torch.autograd.grad(mine, weight, grad)
+    (expected,) = torch.autograd.grad(theirs, weight, grad)
+    assert found.layout == expected.layout
+    if sparse:
+        assert not found.is_coalesced()
+        assert torch.equal(found._indices(), expected._indices())
+        assert torch.equal(found._values(), expected._values())
+    else:
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_large_lookup_can_be_differentiated_twice():
+    ids, weight = torch.randint(7, (9000,)), torch.randn(7, 1024, requires_grad=True)
+    found = []
+    for lookup in (ours.embedding, F.embedding):
+        (first,) = torch.autograd.grad(lookup(ids, weight).pow(3).sum(), weight, create_graph=True)
+        found.append(torch.autograd.grad(first.pow(2).sum(), weight)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_a_large_lookup_under_transforms():
+    ids, weight = torch.randint(7, (9000,)), torch.randn(7, 1024)
+
+    def loss(lookup):
+        return lambda weight: lookup(ids, weight).sin().sum()
+
+    mine, theirs = loss(ours.embedding), loss(F.embedding)
+    torch.testing.assert_close(torch.func.grad(mine)(weight), torch.func.grad(theirs)(weight))
+    tangent = torch.randn_like(weight)
+    torch.testing.assert_close(
+        torch.func.jvp(mine, (weight,), (tangent,)), torch.func.jvp(theirs, (weight,), (tangent,))
+    )
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(weight, tangent)
+        assert torch.autograd.forward_ad.unpack_dual(ours.embedding(ids, dual)).tangent is not None
+
+
+def test_bad_ids_of_a_large_lookup_are_told():
+    ids = torch.zeros(9000, dtype=torch.int64)
+    ids[77] = 7
+    with pytest.raises(OutOfRangeError, match=r"7 at \[77\]"):
+        ours.embedding(ids, torch.randn(7, 1024), name="big")

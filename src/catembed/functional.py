@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catembed.errors import OutOfRangeError
+from catembed.storage import advise_huge
 
 __all__ = ["as_ids", "embedding", "embedding_bag"]
 
@@ -58,6 +59,9 @@ def embedding(
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
     try:
+        plain = type(ids) is Tensor and not torch.jit.is_tracing()
+        if plain and ids.numel() > _MANY_IDS and _is_large(ids, weight, max_norm, scale_grad_by_freq):
+            return _LargeLookup.apply(ids, weight, _padding(padding_idx, weight), sparse)
         return F.embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     except (IndexError, RuntimeError) as error:
         _explain(error, input, ids, weight, name)
@@ -99,16 +103,17 @@ def embedding_bag(
         _check_offsets(offsets, ids, include_last_offset, name)
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
+    no_width = weight.ndim == 2 and weight.shape[1] == 0
     try:
-        return F.embedding_bag(
+        pooled = F.embedding_bag(
             ids,
-            weight,
+            F.pad(weight, (0, 1)) if no_width else weight,  # torch's own fails on several threads without a column
             offsets,
             max_norm,
             norm_type,
             scale_grad_by_freq,
             mode,
-            sparse,
+            sparse and not no_width,
             per_sample_weights,
             include_last_offset,
             padding_idx,
@@ -116,6 +121,54 @@ def embedding_bag(
     except (IndexError, RuntimeError) as error:
         _explain(error, input, ids, weight, name)
         raise
+    return pooled[..., :0] if no_width else pooled
+
+
+# Large lookups
+
+_MANY_IDS = 4096  # fewer are never a large lookup: one comparison is all that a small one pays
+_LARGE = 32 << 20  # bytes of output from which on the allocator takes fresh pages from the system at every call
+
+
+class _LargeLookup(torch.autograd.Function):
+    """Torch's lookup into huge pages: an output of fresh small pages costs more in page faults than in copying."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding_idx: int, sparse: bool) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.count, ctx.padding_idx, ctx.sparse = len(weight), padding_idx, sparse
+        rows = torch.empty((ids.numel(), weight.shape[1]), dtype=weight.dtype)
+        advise_huge(rows)
+        return torch.index_select(weight, 0, ids.reshape(-1), out=rows).view(*ids.shape, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (ids,) = ctx.saved_tensors
+        grad = torch.ops.aten.embedding_backward(grads[0], ids, ctx.count, ctx.padding_idx, False, ctx.sparse)
+        return None, grad, None, None
+
+
+def _padding(padding_idx: int | None, weight: Tensor) -> int:
+    """The padding row as torch's backward takes it: -1 for none."""
+    if padding_idx is None:
+        return -1
+    return padding_idx if padding_idx >= 0 else padding_idx + len(weight)
+
+
+def _is_large(ids: Tensor, weight: Tensor, max_norm: float | None, scale_grad_by_freq: bool) -> bool:
+    """Whether a lookup is a large plain one on the CPU, outside compilers and transforms."""
+    return (
+        not torch.compiler.is_compiling()
+        and max_norm is None
+        and not scale_grad_by_freq
+        and type(weight) in (Tensor, torch.nn.Parameter)
+        and ids.dtype in _NATIVE
+        and ids.device.type == weight.device.type == "cpu"
+        and weight.ndim == 2
+        and ids.numel() * weight.shape[1] * weight.element_size() > _LARGE
+        and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
+        and torch.autograd.forward_ad._current_level < 0
+    )
 
 
 # Ids in

@@ -196,7 +196,10 @@ def test_empty_tables(ours, torchs, rows, width):
     none = torch.zeros(0, 2, dtype=torch.int64)
     assert_same_bits(step(mine, none), step(theirs, none))
     if rows:
-        assert_same_bits(step(mine), step(theirs))
+        rows_out = mine(torch.arange(4).repeat(50, 2))  # torch's bag raises here on more than one thread
+        assert rows_out.shape == ((50, 8, 0) if ours is Embedding else (50, 0))
+        rows_out.sum().backward()
+        assert mine.weight.grad.shape == (4, 0)
 
 
 @both

@@ -59,7 +59,7 @@ def embedding(
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
     try:
-        plain = type(ids) is Tensor and not torch.jit.is_tracing()
+        plain = type(ids) is Tensor and torch._C._get_tracing_state() is None
         if plain and ids.numel() > _MANY_IDS and _is_large(ids, weight, max_norm, scale_grad_by_freq):
             return _LargeLookup.apply(ids, weight, _padding(padding_idx, weight), sparse)
         return F.embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
@@ -103,7 +103,7 @@ def embedding_bag(
         _check_offsets(offsets, ids, include_last_offset, name)
     if max_norm is not None and not torch.compiler.is_compiling():
         _refuse_out_of_range(input, weight, name)
-    no_width = weight.ndim == 2 and weight.shape[1] == 0
+    no_width = isinstance(weight, Tensor) and weight.ndim == 2 and weight.shape[1] == 0
     try:
         pooled = F.embedding_bag(
             ids,

@@ -108,3 +108,12 @@ def test_clipping_a_huge_table_makes_no_table_sized_temporary():
     torch.testing.assert_close(optim.clip_grad_norm_([weight], 1.0), torch.tensor((64 * 5) ** 0.5))
     optim.clip_grad_value_([weight], 0.05)
     assert weight.grad._values().max() <= 0.05
+
+
+def test_a_norm_that_is_not_a_number_spoils_all_gradients_as_with_torch():
+    model, dense = twins()
+    model["linear"].bias.grad[0] = dense["linear"].bias.grad[0] = float("nan")
+    optim.clip_grad_norm_(model.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(dense.parameters(), 1.0)
+    assert model["b"].weight.grad._values().isnan().all()
+    assert dense["b"].weight.grad.isnan().all()

@@ -252,3 +252,27 @@ def test_bfloat16_second_moment_is_right_on_average_after_many_steps(untouched):
     # E[v] = 1 - 0.999^3000 = 0.95; a standard deviation of 0.03 by the gradients, and as much by the rounding.
     assert 0.9 < second.mean() < 1.0
     assert second.std() < 0.1
+
+
+def test_tables_round_independently():
+    layers = [catembed.Embedding(8, 64, sparse=True, _weight=torch.ones(8, 64, dtype=torch.bfloat16)) for _ in "ab"]
+    optimizer = optim.SGD([layer.weight for layer in layers], lr=2.0**-10, stochastic_rounding=True)
+    for layer in layers:
+        layer(torch.arange(8)).sum().backward()
+    optimizer.step()
+    assert (layers[0].weight != 1).any()
+    assert not torch.equal(layers[0].weight, layers[1].weight)
+
+
+def test_row_wise_state_starts_from_the_mean_of_a_dense_one():
+    layer = catembed.Embedding(3, 4)
+    optimizer = optim.RowwiseAdagrad(layer.parameters(), lr=0.1)
+    (layer.weight * torch.arange(4.0)).sum().backward()
+    optimizer.step()
+    assert optimizer.state[layer.weight]["sum"].shape == (3, 4)
+    layer.sparse = True
+    optimizer.zero_grad()
+    (2 * layer(torch.tensor([1]))).sum().backward()
+    optimizer.step()
+    mean = (0 + 1 + 4 + 9) / 4
+    torch.testing.assert_close(optimizer.state[layer.weight]["sum"], torch.tensor([mean, mean + 4, mean]))

@@ -1,5 +1,6 @@
 """Tables among the parameters: replaced weights, growth, tied weights, warnings, refusals."""
 
+import copy
 import warnings
 
 import pytest
@@ -214,3 +215,44 @@ def test_an_exact_table_leaves_the_graphs_of_others_whole():
     assert torch.equal(compiled(torch.tensor([3])), layer(torch.tensor([3])))
     assert exact.kept_exact
     assert "kept_exact" not in vars(layer)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_dense_gradient_after_row_gradients_is_a_step_of_dense_adam(fused, copied):
+    """With an eps that shows: SparseAdam has it elsewhere. Also after a copy, which knows the state by its layout."""
+    layer = catembed.Embedding(6, 3, sparse=True, dtype=torch.float64)
+    optimizer = optim.Adam(layer.parameters(), lr=0.1, eps=0.1, fused=fused)
+    step(optimizer, layer(torch.tensor([1, 4])).square().sum())
+    if copied:
+        layer, optimizer = copy.deepcopy((layer, optimizer))
+    twin = torch.nn.Parameter(layer.weight.detach().clone())
+    torchs = torch.optim.Adam([twin], lr=0.1, eps=0.1, fused=fused)
+    torchs.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    step(optimizer, layer.weight.square().sum())
+    step(torchs, twin.square().sum())
+    torch.testing.assert_close(layer.weight, twin, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_gradient_rows_may_have_gaps_between_their_entries(make):
+    values = torch.randn(3, 4)
+    weights = [torch.nn.Parameter(torch.ones(5, 3)) for _ in "ab"]
+    for weight, given in zip(weights, (values.t(), values.t().contiguous()), strict=True):
+        weight.grad = torch.sparse_coo_tensor([[0, 4, 2, 4]], given, (5, 3))
+        make([weight], lr=0.1).step()
+    assert not weights[0].grad._values().is_contiguous()
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("make", [optim.Adagrad, optim.RowwiseAdagrad, optim.Adam])
+def test_a_weight_that_lost_rows_is_refused(make):
+    layer = catembed.Embedding(6, 3, sparse=True)
+    optimizer = make(layer.parameters())
+    step(optimizer, layer(torch.tensor([1, 4])).sum())
+    layer.weight.data = layer.weight.data[:5].clone()
+    layer.num_embeddings = 5
+    optimizer.zero_grad()
+    layer(torch.tensor([1])).sum().backward()
+    with pytest.raises(RuntimeError, match="6 rows and the weight 5"):
+        optimizer.step()

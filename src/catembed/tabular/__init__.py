@@ -1,8 +1,8 @@
 """A table and a target in, trained embeddings out: ``fit``, ``Fitted``."""
 
+from catembed.tabular.fitted import Fitted, check_writable, load_layer
 from catembed.tabular.fitting import Plan, fit
-from catembed.tabular.fitted import Fitted, load_layer
-from catembed.tabular.reading import read
+from catembed.tabular.reading import check_file, read, write
 from catembed.tabular.training import Progress
 
-__all__ = ["Fitted", "Plan", "Progress", "fit", "load_layer", "read"]
+__all__ = ["Fitted", "Plan", "Progress", "check_file", "check_writable", "fit", "load_layer", "read", "write"]

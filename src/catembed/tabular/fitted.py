@@ -174,6 +174,15 @@ class Fitted:
         return cls(Target(**config["target"]), schema, encoder, target_encoding, objective, model, report)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work is done, a folder that ``Fitted.save`` would refuse.
+
+    Raises:
+        TableError: something else is there, or the place cannot be written.
+    """
+    folder.check_replaceable(path, _CONFIG, _FORMAT)
+
+
 def class_name(value: Any) -> str:
     """A class as files and tables write it: ``true`` rather than ``True``."""
     return str(value).lower() if isinstance(value, bool) else str(value)

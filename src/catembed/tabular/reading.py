@@ -137,7 +137,7 @@ def _from_memory(source: Any) -> pa.Table:
     try:
         if isinstance(source, Mapping):
             return pa.table({str(name): pa.array(values) for name, values in source.items()})
-        if type(source).__module__.startswith("pandas."):
+        if type(source).__module__.split(".")[0] == "pandas":
             names = [str(name) for name in source.columns]
             return pa.Table.from_pandas(source, preserve_index=False).rename_columns(names)
         if hasattr(source, "__arrow_c_stream__"):
@@ -167,7 +167,7 @@ def write(table: pa.Table, path: str | os.PathLike[str]) -> None:
         TableError: another ending, or a place that cannot be written.
     """
     path = Path(path)
-    check_writable(path)
+    check_file(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         if path.suffix == ".csv":
@@ -184,7 +184,7 @@ def write(table: pa.Table, path: str | os.PathLike[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_file(path: str | os.PathLike[str]) -> None:
     """Refuse, before any work is done, a path that ``write`` would refuse."""
     path = Path(path)
     if path.suffix not in (".csv", ".parquet", ".arrow"):

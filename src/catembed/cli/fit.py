@@ -1,0 +1,119 @@
+"""``catembed fit``: learn vectors for the categorical columns of a table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from catembed.cli.output import console, duration, figure, print_json, table
+from catembed.cli.progress import Watch
+
+if TYPE_CHECKING:
+    from catembed.tabular import Fitted, Plan
+
+
+class Task(StrEnum):
+    """What kind of target there is."""
+
+    regression = "regression"
+    binary = "binary"
+    multiclass = "multiclass"
+
+
+def fit(
+    source: Annotated[str, typer.Argument(metavar="TABLE", help="A CSV, Parquet or Arrow file, or a glob in quotes.")],
+    target: Annotated[str, typer.Option(help="What to predict: a column, or a comparison: 'arr_delay > 15'.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    task: Annotated[Task | None, typer.Option(help="The kind of target, if not the one recognised.")] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Take a column as categories; may be repeated.")
+    ] = None,
+    numeric: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Take a column as a quantity; may be repeated.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out; may be repeated.")
+    ] = None,
+    valid: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Validate on this table, not on a part of TABLE.")
+    ] = None,
+    valid_by_time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Validate on the latest rows by this column, not random ones.")
+    ] = None,
+    valid_fraction: Annotated[float, typer.Option(help="The part of the rows to validate on.")] = 0.2,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the rows, at most.", show_default="6")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Learn vectors for every categorical column of TABLE by predicting a target.
+
+    Writes DIR: one .safetensors file per categorical column, the model, its configuration and a report.
+    Ctrl-C ends training and keeps the best so far.
+    """
+    from catembed import tabular
+
+    tabular.check_writable(out)
+    screen = console(stderr=as_json)
+    with Watch(screen, lambda plan: _show_plan(screen, plan)) as watch:
+        fitted = tabular.fit(
+            source,
+            target,
+            task=None if task is None else str(task),
+            categorical=categorical or (),
+            numeric=numeric or (),
+            ignore=ignore or (),
+            valid=valid,
+            valid_by_time=valid_by_time,
+            valid_fraction=valid_fraction,
+            epochs=epochs,
+            seed=seed,
+            watch=watch,
+        )
+    fitted.save(out)
+    if as_json:
+        print_json(fitted.report)
+        return
+    _show_report(screen, fitted)
+    screen.print(f"Wrote {out}. To go on: catembed info {out}", soft_wrap=True)
+
+
+def _show_plan(screen: Console, plan: Plan) -> None:
+    columns = table(
+        "Columns", "column", "type", "taken as", "distinct", "missing", "why", right=("distinct", "missing")
+    )
+    for each in plan.schema.columns:
+        dim = "dim" if each.role in ("ignored", "target") else None
+        columns.add_row(
+            each.name, each.type, each.role, f"{each.distinct:,}", f"{each.missing:,}", each.reason, style=dim
+        )
+    screen.print(columns)
+    kind = plan.task if plan.task != "multiclass" else f"multiclass, {len(plan.classes):,} classes"
+    screen.print(f"Target: {plan.target} ({kind}). Column {plan.target.column} is no feature.", soft_wrap=True)
+    if plan.without_target:
+        screen.print(f"Dropped {plan.without_target:,} of {plan.rows:,} rows: they have no target.", soft_wrap=True)
+    screen.print(f"Rows: {plan.train_rows:,} to train on, {plan.valid_rows:,} to validate on ({plan.split}).\n")
+
+
+def _show_report(screen: Console, fitted: Fitted) -> None:
+    report: dict[str, Any] = fitted.report
+    if report["interrupted"]:
+        screen.print("Interrupted: kept the best so far, and left out the linear baseline.")
+    screen.print(
+        f"Kept epoch {report['best_epoch']} of {report['epochs']}. {duration(report['seconds'])} in all, "
+        f"{duration(report['training_seconds'])} of them training at {report['rows_per_second']:,} rows/s.\n",
+        soft_wrap=True,
+    )
+    names = list(report["validation"]["catembed"])
+    metrics = table("Validation", "model", *names, right=tuple(names))
+    for model, values in report["validation"].items():
+        metrics.add_row(model, *(figure(values[name]) for name in names), style="bold" if model == "catembed" else None)
+    screen.print(metrics)
+    tables = table("Vectors", "column", "rows", "dimension", right=("rows", "dimension"))
+    for each in report["tables"]:
+        tables.add_row(each["column"], f"{each['rows']:,}", str(each["dimension"]))
+    if report["tables"]:
+        screen.print(tables)

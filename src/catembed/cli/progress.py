@@ -27,6 +27,7 @@ class Watch:
             self._bar.stop()
 
     def __call__(self, event: Any) -> None:
+        """Show what ``fit`` has to say: the plan once, then how far training is."""
         from catembed.tabular import Plan
 
         if isinstance(event, Plan):

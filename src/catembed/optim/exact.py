@@ -87,7 +87,7 @@ class Settler:
             RuntimeError: a row is not settled, so its gradient was computed from a value that lags.
         """
         self._follow(weight)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if _several_ranks():
             self.settle(weight, rows if dense is None else None)
         behind = self.last.index_select(0, rows).abs_() != self.now
         if dense is not None and behind.any():
@@ -143,6 +143,11 @@ class Settler:
             last[: len(self.last)] = self.last
             last[len(self.last) :] = -self.now
             self.last = last
+
+
+def _several_ranks() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def settler_of(weight: Tensor, owner: torch.optim.Optimizer | None = None) -> Settler | None:

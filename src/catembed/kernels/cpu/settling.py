@@ -14,21 +14,19 @@ __all__ = ["AHEAD", "NO_ROWS", "each_share", "survey"]
 
 NO_ROWS = np.empty(0, np.int64)  # in place of a list of rows: all rows
 AHEAD = 12  # rows between asking for a row's cache lines and using them
-_AT_LEAST = 2048  # rows that are worth a thread
+_AT_LEAST = 4096  # rows that are worth a thread
 
 
 @jit
-def _survey(last, rows, start, stop, now, wanted):
-    """Mark the age of each row in ``wanted``; how many rows are not settled, or -1 - row where one is too old."""
+def _survey(last, start, stop, now, wanted):
+    """Mark the age of each entry in ``wanted``; how many are not settled, or -1 - the index of one that is too old."""
     stale = 0
     for index in range(start, stop):
-        row = rows[index] if len(rows) > 0 else np.int64(index)
-        age = now - abs(np.int64(last[row]))
-        if age != 0:
-            if age < 0 or age >= len(wanted):
-                return -1 - row
-            stale += 1
-            wanted[age] = 1
+        age = now - abs(np.int64(last[index]))
+        if age < 0 or age >= len(wanted):
+            return -1 - index
+        stale += age != 0
+        wanted[age] = 1
     return stale
 
 
@@ -44,17 +42,15 @@ def survey(last: Tensor, rows: Tensor | None, now: int, steps: int) -> tuple[int
     Raises ``ValueError`` for a row that has missed more than the ``steps`` steps that are known.
     """
     wanted = np.zeros(steps + 1, np.uint8)
+    entries = (last if rows is None else last.index_select(0, rows)).numpy()
     found: list[int] = []
-    table, listed = last.numpy(), NO_ROWS if rows is None else rows.numpy()
-    each_share(
-        len(table) if rows is None else len(listed),
-        lambda start, stop: found.append(_survey(table, listed, start, stop, now, wanted)),
-    )
+    each_share(len(entries), lambda start, stop: found.append(_survey(entries, start, stop, now, wanted)))
     if min(found) < 0:
-        row = -1 - min(found)
+        index = -1 - min(found)
         raise ValueError(
-            f"row {row} is settled up to step {abs(int(last[row]))}, and of the {now} steps so far "
-            f"only the last {steps} are known"
+            f"row {index if rows is None else int(rows[index])} is settled up to step {abs(int(entries[index]))}, "
+            f"and of the {now} steps so far only the last {steps} are known"
         )
+    wanted[0] = 0
     ages = np.flatnonzero(wanted)
     return sum(found), wanted[: ages[-1] + 1] if len(ages) else wanted[:1]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from catembed.functional import as_ids, embedding
 from catembed.optim import exact, registry
+from catembed.storage import advise_huge
 
 __all__ = ["TableLayer"]
 
@@ -28,6 +29,11 @@ class TableLayer(torch.nn.Module):
     name: str | None = None
     frozen_rows: Tensor | None = None  # uint8 (num_embeddings,), 1 where frozen; not part of the state_dict
     kept_exact: bool = False  # by an optimiser with untouched="exact"; set through the registry
+
+    def reset_parameters(self) -> None:
+        """Torch's initial values, in huge pages where the system has them: random rows are then read much faster."""
+        advise_huge(self.weight)
+        super().reset_parameters()  # pyright: ignore[reportAttributeAccessIssue]  (of torch's layer)
 
     def freeze_rows(self, rows: Any) -> None:
         """Keep rows as they are, bit for bit, until thawed: catembed's optimisers write neither them nor their state.

@@ -23,6 +23,7 @@ from catembed.kernels.dispatch import kernel
 from catembed.optim import exact, registry
 from catembed.optim.dense import Dense, grow_state, kept_frozen, unscaled, warn_of_large_tables
 from catembed.optim.tables import Tables
+from catembed.storage import HugeWhenFull
 
 __all__ = ["RowOptimizer", "Rows"]
 
@@ -124,6 +125,8 @@ class RowOptimizer(torch.optim.Optimizer):
             )
             if settler is not None:
                 settler.advance(each.param, state, missed, None if each.every else each.groups.rows, rounding)
+            if state is not None:
+                self._watch_pages(each, state)
 
     def _split(self) -> tuple[list[tuple[Tensor, dict[str, Any], Tensor]], list[tuple[Tensor, dict[str, Any]]]]:
         """Parameters for the kernels, with their gradients, and parameters for torch."""
@@ -198,6 +201,14 @@ class RowOptimizer(torch.optim.Optimizer):
         step, position = int(self.state[param]["step"]), self._tables.position(param)
         return (step * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03) & (2**63 - 1)
 
+    def _watch_pages(self, rows: Rows, state: Tensor) -> None:
+        """Let state that has filled up have huge pages."""
+        place, pages = self._pages.get(id(rows.param), (0, None))
+        if pages is None or place != state.data_ptr():
+            pages = HugeWhenFull(state)
+            self._pages[id(rows.param)] = (state.data_ptr(), pages)
+        pages.visited(rows.groups.rows.shape[0])
+
     # Dense gradients
 
     def _step_dense(self, dense: Dense, hidden: list[tuple[Tensor, dict[str, Any], Tensor]]) -> None:
@@ -226,7 +237,9 @@ class RowOptimizer(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
-        self._forget()
+        if "_tables" not in vars(self):
+            self._forget()
+        self._tables.changed()
 
     def state_dict(self) -> dict[str, Any]:
         """The state with torch's keys, shapes and (contiguous) layout: what torch's optimiser of this kind loads."""
@@ -278,6 +291,7 @@ class RowOptimizer(torch.optim.Optimizer):
     def _forget(self) -> None:
         """Drop what is remembered between steps and never saved; it is found again at the next step."""
         self._tables = Tables()
+        self._pages: dict[int, tuple[int, HugeWhenFull]] = {}  # of each row parameter: where its state lies
         # Of each row parameter: the tensors of its state, then the layout made of them (`_row_state`).
         self._layouts: dict[int, tuple[Any, ...]] = {
             id(param): () for param, state in self.state.items() if _has_row_layout(param, state)

@@ -256,3 +256,21 @@ def test_a_weight_that_lost_rows_is_refused(make):
     layer(torch.tensor([1])).sum().backward()
     with pytest.raises(RuntimeError, match="6 rows and the weight 5"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("untouched", ["lazy", "exact"])
+def test_a_group_added_between_row_and_dense_gradients_changes_nothing(untouched):
+    """Exact rows that lag must not be forgotten, as they would be if torch took the dense gradient."""
+    layer = catembed.Embedding(6, 3, sparse=True, dtype=torch.float64)
+    twin = copy.deepcopy(layer)
+    optimizers = [optim.SGD(each.parameters(), lr=0.1, momentum=0.9, untouched=untouched) for each in (layer, twin)]
+    for each, optimizer in zip((layer, twin), optimizers, strict=True):
+        for ids in ([0, 1], [2, 3], [3]):
+            step(optimizer, each(torch.tensor(ids)).square().sum())
+        if each is layer:
+            optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)]})
+        optimizer.param_groups[0]["lr"] = 1.0
+        each.weight.grad = torch.zeros_like(each.weight)
+        optimizer.step()
+        optimizer.flush()
+    torch.testing.assert_close(layer.weight, twin.weight, rtol=1e-12, atol=1e-12)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from catembed.optim.layout import zeros
+
 __all__ = ["Table", "changed", "describe", "keep_exact", "register", "table_of", "version"]
 
 _layers: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -60,7 +62,7 @@ def _union(layers: list[Any], weight: Tensor) -> Tensor | None:
     paddings = {layer.padding_idx for layer in layers} - {None}
     if not masks and not paddings:
         return None
-    union = torch.zeros(len(weight), dtype=torch.uint8, device=weight.device)
+    union = zeros((len(weight),), torch.uint8, weight.device)
     for mask in masks:
         union[: len(mask)] |= mask.to(weight.device)
     for row in paddings:

@@ -1,7 +1,10 @@
 """Categories in, vectors out: the embedding layer for PyTorch."""
 
+from catembed import functional, optim
+from catembed import optim
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
 from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
+from catembed.optim import warmup
 from catembed.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -16,6 +19,9 @@ __all__ = [
     "Vocabulary",
     "VocabularyError",
     "convert",
+    "functional",
     "load",
+    "optim",
     "save",
+    "warmup",
 ]

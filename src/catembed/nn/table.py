@@ -99,15 +99,9 @@ class TableLayer(torch.nn.Module):
 
     # Rows that an exact-mode optimiser has yet to bring up to date
 
-    @torch.compiler.disable
     def _settle(self, input: Any) -> None:
         """Bring the rows of ``input`` up to date, before a lookup in training."""
-        ids = as_ids(input, self.weight)
-        if torch._C._functorch.is_functorch_wrapped_tensor(ids):  # pyright: ignore[reportAttributeAccessIssue]
-            exact.settle(self.weight)  # inside vmap ids cannot be read: all rows
-        elif ids.dtype in (torch.int32, torch.int64):
-            with contextlib.suppress(IndexError):  # the lookup tells it better
-                exact.settle(self.weight, ids)
+        _settle(self.weight, input)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
 
     def train(self, mode: bool = True) -> Self:
         """Torch's; on the way to eval mode all rows are brought up to date."""
@@ -143,3 +137,14 @@ class TableLayer(torch.nn.Module):
     def extra_repr(self) -> str:
         """Torch's own line, and the name if there is one."""
         return super().extra_repr() + (f", name={self.name!r}" if self.name is not None else "")
+
+
+@torch.compiler.disable
+def _settle(weight: Tensor, input: Any) -> None:
+    """Bring the rows of ``input`` up to date, outside of compiled graphs."""
+    ids = as_ids(input, weight)
+    if torch._C._functorch.is_functorch_wrapped_tensor(ids):  # pyright: ignore[reportAttributeAccessIssue]
+        exact.settle(weight)  # inside vmap ids cannot be read: all rows
+    elif ids.dtype in (torch.int32, torch.int64):
+        with contextlib.suppress(IndexError):  # the lookup tells it better
+            exact.settle(weight, ids)

@@ -1,7 +1,6 @@
 """Categories in, vectors out: the embedding layer for PyTorch."""
 
 from catembed import functional, optim
-from catembed import optim
 from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
 from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
 from catembed.optim import warmup

@@ -108,12 +108,16 @@ def _read_csv(path: str, delimiter: str, text: Sequence[str]) -> pa.Table:
     if not data.strip():
         raise TableError(f"{path} is empty")
     block = min(len(data) + 1, 2**31 - 1)
-    return pa.csv.read_csv(
+    table = pa.csv.read_csv(
         pa.BufferReader(data),
         read_options=pa.csv.ReadOptions(block_size=block),
         parse_options=parse,
         convert_options=convert,
     )
+    for field in table.schema:
+        if pa.types.is_binary(field.type):
+            raise TableError(f"{path}: column {field.name!r} is not UTF-8 text; convert the file (iconv -t utf-8)")
+    return table
 
 
 def _unzip(path: str) -> bytes:

@@ -57,11 +57,11 @@ _folder = cache_folder()
 
 
 class _Log(numba.core.event.Listener):
-    """One line for each kernel that is really compiled, not loaded from the cache."""
+    """One line for each kernel that is really compiled, not loaded from the cache; parts of kernels are not told."""
 
     def on_start(self, event: numba.core.event.Event) -> None:
         function = (event.data or {})["dispatcher"].py_func
-        if function.__module__.startswith(__package__ or "catembed"):
+        if function.__module__.startswith(str(__package__)) and not function.__module__.endswith(".lanes"):
             log.info("compiling %s of %s, once", function.__name__.lstrip("_"), function.__module__.rsplit(".", 1)[1])
 
     def on_end(self, event: numba.core.event.Event) -> None:

@@ -1,0 +1,42 @@
+"""`warmup`: compile and cache the kernels of training before the first real step needs them."""
+
+from __future__ import annotations
+
+import torch
+
+from catembed.optim import exact
+from catembed.optim.adagrad import Adagrad, RowwiseAdagrad
+from catembed.optim.adam import Adam, AdamW
+from catembed.optim.clip import clip_grad_norm_, clip_grad_value_
+from catembed.optim.sgd import SGD
+
+__all__ = ["warmup"]
+
+
+def warmup(dtype: torch.dtype = torch.float32) -> None:
+    """Compile the kernels that train tables of ``dtype``, or load them from the disk cache.
+
+    Without it, each kernel is compiled when first called: seconds once, then cached on disk for later processes. Call
+    it in an image's build, before a server takes requests, or before workers start.
+
+    Raises:
+        TypeError: a dtype that no table is trained in.
+
+    >>> import catembed
+    >>> catembed.warmup()
+    """
+    if not dtype.is_floating_point:
+        raise TypeError(f"tables are trained in float32, float64, bfloat16 or float16 (got {dtype})")
+    lazy = [(SGD, {}), (SGD, {"momentum": 0.9}), (Adagrad, {}), (RowwiseAdagrad, {}), (Adam, {}), (AdamW, {})]
+    kept_exact = [(SGD, {"momentum": 0.9, "untouched": "exact"}), (Adam, {"untouched": "exact"})]
+    for kind, options in lazy + kept_exact:
+        weight = torch.nn.Parameter(torch.zeros(4, 2, dtype=dtype))
+        optimizer = kind([weight], lr=0.1, **options)
+        for row in (0, 1):
+            exact.settle(weight, torch.tensor([row]))
+            torch.nn.functional.embedding(torch.tensor([row]), weight, sparse=True).sum().backward()
+            clip_grad_norm_([weight], 1.0)
+            clip_grad_value_([weight], 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        optimizer.flush()

@@ -45,5 +45,5 @@ def test_training_after_warmup_compiles_nothing(tmp_path):
 
 
 def test_tables_that_are_not_trained_have_nothing_to_warm_up():
-    with pytest.raises(TypeError, match="got torch.int8"):
+    with pytest.raises(TypeError, match=r"got torch\.int8"):
         catembed.warmup(torch.int8)

@@ -191,7 +191,10 @@ def test_moves(layer):
     half = copy.deepcopy(layer).to(torch.bfloat16)
     assert half("apple").dtype == torch.bfloat16
     meta = copy.deepcopy(layer).to("meta")
+    seen = []
+    meta.embedding.register_forward_pre_hook(lambda module, args: seen.append(args[0].device.type))
     assert meta(["apple"]).device.type == "meta"
+    assert seen == ["meta"]
     empty = meta.to_empty(device="cpu")
     empty.load_state_dict(layer.state_dict())
     assert torch.equal(empty("candy"), layer("candy"))
@@ -367,6 +370,34 @@ def test_matching_puts_every_one_of_many_rows_where_it_belongs():
     for at, category in enumerate(here):
         expected = stored.embedding.weight[place[int(category)]] if int(category) in place else own[at]
         assert torch.equal(layer.embedding.weight[at], expected)
+
+
+def test_matching_with_an_empty_vocabulary_changes_only_reserved_rows(layer):
+    stored = CategoryEmbedding(Vocabulary([], unseen="unknown"), 5)
+    layer.on_other_vocabulary = stored.on_other_vocabulary = "match"
+    before = copy.deepcopy(layer)
+    layer.load_state_dict(stored.state_dict())
+    assert torch.equal(layer[FRUIT], before[FRUIT])
+    row_before = stored["x"].detach().clone()
+    stored.load_state_dict(layer.state_dict())
+    assert torch.equal(stored["x"], row_before)
+    before.on_other_vocabulary = "error"
+    with pytest.raises(VocabularyError, match=r"kind 'empty' instead of 'string'.*3 removed \('apple', "):
+        before.load_state_dict(stored.state_dict())
+
+
+def test_rows_kept_in_matching_have_the_steps_that_an_exact_optimiser_left_behind():
+    layer = CategoryEmbedding(FRUIT, 5, sparse=True)
+    optimizer = catembed.optim.Adam(layer.parameters(), lr=0.1, untouched="exact")
+    for batch in (FRUIT, ["apple"], ["apple"]):
+        optimizer.zero_grad()
+        layer(batch).square().sum().backward()
+        optimizer.step()
+    settled = copy.deepcopy(layer)
+    layer.on_other_vocabulary = "match"
+    layer.load_state_dict(CategoryEmbedding(["banana"], 5).state_dict())
+    optimizer.flush()
+    assert torch.equal(layer["candy"], settled["candy"])
 
 
 def test_what_cannot_be_matched_is_told(layer):

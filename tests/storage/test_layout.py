@@ -204,6 +204,15 @@ def test_a_header_that_claims_too_much_is_told(claim):
         unpack(data)
 
 
+def test_a_header_longer_than_any_is_neither_read_nor_written(monkeypatch):
+    data = packed(small())
+    monkeypatch.setattr(layout, "LONGEST_HEADER", 1000)
+    with pytest.raises(FormatError, match=r"allowed are 1,000"):
+        unpack(data)
+    with pytest.raises(ValueError, match=r"allowed are 1,000"):
+        packed(small())
+
+
 @pytest.mark.parametrize(
     "text", [b"[" * 90_000, b'{"a":' * 90_000, b"{" + b'"' * 3, b'{"\xff": 1}', b"{}x", b"", b" {}"]
 )
@@ -283,6 +292,8 @@ FORGERIES = {
     "no header": (lambda p, f: f.pop("header"), "must have version, crc32 and header"),
     "header is no object": (fact(header=[1]), "must have version, crc32 and header"),
     "one fact more": (fact(more=1), "must have version, crc32 and header"),
+    "NaN": (fact(header={"max_norm": float("nan")}), "number NaN"),
+    "infinity": (fact(header={"max_norm": -float("inf")}), "number -Infinity"),
     "no checksums": (fact(crc32={}), "checksums are of"),
     "checksum of another tensor": (lambda p, f: f["crc32"].update(other=["00000000"]), "checksums are of"),
     "too few checksums": (lambda p, f: f["crc32"].update(weight=[]), "must have 1 checksums"),

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from catembed.errors import TableError
+from catembed.tabular.reading import read
 from catembed.tabular.schema import Feature, classify
 
 ROWS = 400
@@ -48,7 +49,7 @@ def test_columns_are_classified(values, role):
 
 
 def test_categoricals_count_by_value():
-    found = classify(table(c=pa.array(cycle("a", "b")).dictionary_encode()), "target").columns[0]
+    found = classify(read(table(c=pa.array(cycle("a", "b")).dictionary_encode())), "target").columns[0]
     assert (found.role, found.distinct) == ("categorical", 2)
 
 

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 from catembed.errors import TableError
+from catembed.tabular.reading import read
 from catembed.tabular.target import Target, labels
 
 
@@ -43,7 +44,7 @@ def test_other_text_is_refused(text, part):
 
 
 def values(column, operator, value):
-    return Target("c", operator, value).values(pa.table({"c": column})).to_pylist()
+    return Target("c", operator, value).values(read({"c": column})).to_pylist()
 
 
 def test_comparison_keeps_missing_values_missing():

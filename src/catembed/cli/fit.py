@@ -45,7 +45,9 @@ def fit(
         str | None, typer.Option(metavar="COLUMN", help="Validate on the latest rows by this column, not random ones.")
     ] = None,
     valid_fraction: Annotated[float, typer.Option(help="The part of the rows to validate on.")] = 0.2,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the rows, at most.", show_default="6")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the rows at most. [default: 6, more if the table is small]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -23,7 +23,7 @@ from catembed.tabular.split import by_time, random_split
 from catembed.tabular.target import Labels, Target, labels
 from catembed.tabular.training import History, Inputs, Progress, Recipe, outputs, train
 
-_LINEAR = Recipe(epochs=6, learning_rate=1e-2, table_decay=1e-2, hide_rare=False)
+_LINEAR = Recipe(learning_rate=1e-2, table_decay=1e-2, hide_rare=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def fit(
         valid: a table to validate on, instead of a part of ``table``.
         valid_by_time: a column of dates or numbers: validate on the latest rows instead of random ones.
         valid_fraction: the part of the rows that is validated on.
-        epochs: passes over the rows at most; training ends earlier if the validation loss stops falling.
+        epochs: passes over the rows at most, by default 6 or, for a small table, more; training ends earlier if the
+            validation loss stops falling.
         seed: the same seed gives the same result, on the same machine with as many threads.
         watch: called with the ``Plan`` before training and with ``Progress`` ten times a second.
 
@@ -119,7 +120,7 @@ def fit(
     watch(plan)
     encoder = Encoder.fit(schema.features, training)
     objective = Objective.fit(known.task, known.classes, trained)
-    recipe = Recipe() if epochs is None else Recipe(epochs=epochs)
+    recipe = Recipe(epochs=epochs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _train(
@@ -202,7 +203,7 @@ def _validation(valid: Any, whole: pa.Table, goal: Target, known: Labels) -> tup
     table = read(valid, text=text)
     if goal.column not in table.column_names:
         raise TableError(f"the validation table has no column {goal.column!r}, which makes the target")
-    found = labels(goal, goal.values(table), known.task, known.classes or None)
+    found = labels(goal, goal.values(table), known.task, known.classes)
     return table.filter(pa.array(found.present)), found.values
 
 

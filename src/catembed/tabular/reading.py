@@ -43,7 +43,16 @@ def read(source: Any, text: Sequence[str] = ()) -> pa.Table:
         raise TableError(f"the table has several columns of one name: {', '.join(map(repr, twice))}; rename them")
     if not table.num_columns or not table.num_rows:
         raise TableError(f"the table is empty: {table.num_rows} rows, {table.num_columns} columns")
-    return table
+    return pa.table([_plain(column) for column in table.columns], names=table.column_names)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Categoricals by value, never by code; views as the older types, for which Arrow has more functions."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
 
 
 def _read_paths(path: str | bytes, text: Sequence[str]) -> pa.Table:

@@ -113,9 +113,7 @@ def _literal(text: str, target: str) -> Any:
 
 
 def combined(column: pa.ChunkedArray) -> pa.Array:
-    """A table's column as one array of plain values (categoricals by value)."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """A table's column as one array."""
     array = column.combine_chunks()
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
 

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from catembed.tabular.objective import Objective
 
-_PATIENCE = 2  # epochs without a better validation loss
+_EPOCHS = 6, 100  # at least and at most
+_STEPS = 1500  # a small table is gone through more often, to come to so many
+_PATIENCE = 2, 0.2  # epochs without a better validation loss: at least, and as a part of all
 _SCORED = 16384  # rows of a batch that is only looked at
 _HIDDEN_AT_MOST = 0.5
 _FEW_ROWS = 10.0  # a category of so many rows is hidden half as often as one of none
@@ -41,9 +43,9 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; the batch size follows the number of rows where it is None."""
+    """How a model is trained; where epochs or batch size are None, they follow from the number of rows."""
 
-    epochs: int = 6
+    epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 2e-3
     decay: float = 1e-4
@@ -59,6 +61,17 @@ class Recipe:
         if self.batch_size is not None:
             return min(rows, self.batch_size)
         return min(rows, 2048, max(32, 2 ** round(math.log2(rows / 128))))
+
+    def passes(self, rows: int) -> int:
+        """How often so many rows are gone through at most.
+
+        >>> [Recipe().passes(rows) for rows in (10, 5_000, 40_000, 10_000_000)]
+        [100, 10, 10, 6]
+        """
+        if self.epochs is not None:
+            return self.epochs
+        fewest, most = _EPOCHS
+        return min(most, max(fewest, math.ceil(_STEPS * self.batch(rows) / rows)))
 
 
 @dataclass(frozen=True)
@@ -117,16 +130,18 @@ def train(
     """
     number, size = len(targets), recipe.batch(len(targets))
     steps = max(1, number // size)  # the last, short batch of an epoch waits for another shuffle
+    epochs = recipe.passes(number)
+    patience = max(_PATIENCE[0], round(_PATIENCE[1] * epochs))
     optimizer = _optimizer(model, recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps + 1, pct_start=0.1
+        optimizer, recipe.learning_rate, total_steps=epochs * steps + 1, pct_start=0.1
     )
     hide = _Hiding(counts, generator) if recipe.hide_rare and counts else None
-    clock = _Clock(recipe.epochs, steps, size, report)
+    clock = _Clock(epochs, steps, size, report)
     losses: list[float] = []
     best, kept, interrupted = 0, None, False
     try:
-        for epoch in range(1, recipe.epochs + 1):
+        for epoch in range(1, epochs + 1):
             model.train()
             order = torch.randperm(number, generator=generator)
             for step in range(steps):
@@ -145,7 +160,7 @@ def train(
             if better:
                 best, kept = epoch, copy.deepcopy(model.state_dict())
             clock.tell(epoch, losses[-1], better)
-            if epoch - best >= _PATIENCE:
+            if epoch - best >= patience:
                 break
     except KeyboardInterrupt:
         interrupted = True

@@ -117,10 +117,10 @@ class Settler:
 
         ``state``: as the kernel takes it, None if this step has none; ``rounding``: the seed of this step, or None.
         """
-        if self._known == LONGEST:
-            self.settle(weight)
         self._state = self._state if state is None else state
         self._rounding = rounding
+        if self._known == LONGEST:
+            self.settle(weight)  # of the rows that did not have a gradient now
         self.now += 1
         if rows is None:
             self.last.fill_(self.now)

@@ -34,11 +34,11 @@ def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices, roun
     """Rows ``rows[start:stop]``, or ``start`` to ``stop`` where none are listed."""
     zero = matrices.dtype.type(0)
     smallest = matrices.dtype.type(1e-37)  # smaller momenta become zero: denormal numbers are slow
-    buffered = len(buffer) > 0
+    buffered = len(buffer) > 0  # a table that has grown has more rows than its buffer until its next step
     for index in range(start, stop):
         if len(rows) > 0 and index + AHEAD < stop:
             prefetch(weight[rows[index + AHEAD]])
-            if buffered:
+            if buffered and rows[index + AHEAD] < len(buffer):
                 prefetch(buffer[rows[index + AHEAD]])
         row = rows[index] if len(rows) > 0 else np.int64(index)
         touched = last[row] > 0
@@ -50,7 +50,7 @@ def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices, roun
             continue
         w, key = weight[row], row_key(seed, row)
         ww, wb, bw, bb = matrices[age, 0], matrices[age, 1], matrices[age, 2], matrices[age, 3]
-        if not buffered or not (touched or bw != zero):
+        if row >= len(buffer) or not (touched or bw != zero):
             for j in range(len(w) if ww != zero else 0):
                 before = widen(w[j])
                 w[j] = narrow(before + before * ww, w[j], noise(key, j), rounding)

@@ -133,9 +133,7 @@ def train(
     epochs = recipe.passes(number)
     patience = max(_PATIENCE[0], round(_PATIENCE[1] * epochs))
     optimizer = _optimizer(model, recipe)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=epochs * steps + 1, pct_start=0.1
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(epochs * steps))
     hide = _Hiding(counts, generator) if recipe.hide_rare and counts else None
     clock = _Clock(epochs, steps, size, report)
     losses: list[float] = []
@@ -189,6 +187,18 @@ def _optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": others, "weight_decay": recipe.decay},
     ]
     return torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
+
+
+def _one_cycle(steps: int) -> Callable[[int], float]:
+    """The learning rate by step, as a part of the highest: up for a tenth of the steps, then down a cosine to 0."""
+    rise = max(1, steps // 10)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise)))) / 2
+
+    return factor
 
 
 class _Hiding:

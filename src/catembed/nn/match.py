@@ -17,12 +17,12 @@ _SHOWN = 3
 
 def same_rows(here: Vocabulary, there: Vocabulary) -> tuple[Tensor, Tensor]:
     """The ids here, and beside each the id there, of all rows that mean the same: a category, missing, unknown."""
-    ids = np.flatnonzero(_places(here, there) >= 0)
-    mine, theirs = ids + here.num_reserved, _places(here, there)[ids] + there.num_reserved
+    places = _places(here, there)
+    shared = np.flatnonzero(places >= 0)
     reserved = [(here.missing_id, there.missing_id), (here.unknown_id, there.unknown_id)]
-    pairs = [(a, b) for a, b in reserved if a is not None and b is not None]
-    mine = np.concatenate([np.array([a for a, _ in pairs], np.int64), mine])
-    theirs = np.concatenate([np.array([b for _, b in pairs], np.int64), theirs])
+    pairs = [pair for pair in reserved if None not in pair]
+    mine = np.concatenate([np.array([a for a, _ in pairs], np.int64), shared + here.num_reserved])
+    theirs = np.concatenate([np.array([b for _, b in pairs], np.int64), places[shared] + there.num_reserved])
     return torch.from_numpy(mine), torch.from_numpy(theirs)
 
 

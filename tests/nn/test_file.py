@@ -1,9 +1,11 @@
 """``save`` and ``load``: the layer that comes back is the layer that was saved, or the reason why not."""
 
 import math
+import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -197,9 +199,25 @@ def test_a_layer_without_values_is_not_saved(path):
     before = path.read_bytes()
     with pytest.raises(TypeError, match="on meta"):
         save(path, Embedding(3, 5, device="meta"))
-    with pytest.raises(ValueError, match="max_norm=nan"):
-        save(path, Embedding(3, 5, max_norm=math.nan))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_norm": math.nan}, {"name": 7}, {"name": pathlib.Path("x")}, {"padding_idx": 3}], ids=repr
+)
+def test_what_could_not_be_loaded_is_not_saved(path, change):
+    save(path, Embedding(3, 5))
+    before = path.read_bytes()
+    layer = Embedding(3, 5)
+    vars(layer).update(change)
+    with pytest.raises(ValueError, match=r"the layer cannot be saved: .*" + next(iter(change))):
+        save(path, layer)
+    assert path.read_bytes() == before
+
+
+def test_settings_that_came_as_numpy_numbers_come_back(path):
+    layer = Embedding(4, 3, np.int64(-2), np.float32(0.5), np.int32(1), np.bool_(True))
+    assert_same_layer(saved(path, layer), layer)
 
 
 def test_every_flipped_bit_and_every_truncation_is_told(path):

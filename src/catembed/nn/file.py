@@ -36,7 +36,8 @@ def save(path: str | os.PathLike[str], layer: Layer) -> None:
 
     Raises:
         TypeError: something else than an ``Embedding``, ``EmbeddingBag`` or ``CategoryEmbedding``; a subclass too,
-            which would be read as its base.
+            which would be read as its base; a weight of a dtype that the file cannot hold, or without values.
+        ValueError: settings that no layer can be made of, such as a ``name`` that is no text.
         OSError: the file cannot be written; the old one is as it was.
 
     >>> import tempfile, catembed
@@ -54,11 +55,16 @@ def save(path: str | os.PathLike[str], layer: Layer) -> None:
             "save() takes a catembed.Embedding, EmbeddingBag or CategoryEmbedding, and no subclass of them (got "
             f"{type(layer).__name__}): convert() makes them of torch's, other modules have a state_dict to save"
         )
-    header: dict[str, Any] = {"content": type(layer).__name__, "settings": _settings(table)}
+    weight = table.state_dict()["weight"]  # which brings rows up to date that an optimiser has left behind
+    settings = _settings(table)
+    try:
+        _make(type(table), len(weight), weight, settings)
+    except FormatError as fact:  # a file that load would refuse must not replace one that it reads
+        raise ValueError(f"the layer cannot be saved: {fact}") from None
+    header: dict[str, Any] = {"content": type(layer).__name__, "settings": settings}
     tensors: dict[str, Tensor] = {}
     if isinstance(layer, CategoryEmbedding):
         header["vocabulary"], tensors = to_tensors(layer.vocabulary)
-    weight = table.state_dict()["weight"]  # which brings rows up to date that an optimiser has left behind
     write_file(path, {**tensors, "weight": weight}, header)
 
 
@@ -83,20 +89,17 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
 def _settings(table: Embedding | EmbeddingBag) -> dict[str, Any]:
     bag = isinstance(table, EmbeddingBag)
     settings = {key: getattr(table, key) for key in (_BAG_OPTIONS if bag else _OPTIONS)}
-    for key in ("max_norm", "norm_type"):
-        settings[key] = _to_json(key, settings[key])
+    settings |= {key: _plain(settings[key]) for key in ("padding_idx", "max_norm", "norm_type")}
     settings |= {key: bool(getattr(table, key)) for key in (_BAG_FLAGS if bag else _FLAGS)}
     return {**settings, "requires_grad": table.weight.requires_grad}
 
 
-def _to_json(key: str, value: Any) -> Any:
-    """A number as JSON has it; which has no infinity, a norm that torch knows."""
-    if value is None or isinstance(value, int):
-        return value
-    value = float(value)
-    if math.isnan(value):
-        raise ValueError(f"a layer with {key}=nan cannot be saved")
-    return value if math.isfinite(value) else str(value)
+def _plain(value: Any) -> Any:
+    """A number, also NumPy's, as JSON has it; which has no infinity, a norm that torch knows."""
+    if value is None:
+        return None
+    number = int(value) if hasattr(value, "__index__") else float(value)
+    return number if math.isfinite(number) else str(number)
 
 
 # Reading, which trusts nothing

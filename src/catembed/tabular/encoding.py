@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from catembed.errors import TableError, VocabularyError
+from catembed.tabular.arrow import compute as pc
 from catembed.tabular.schema import CATEGORICAL, Feature
 from catembed.vocabulary import Vocabulary
 

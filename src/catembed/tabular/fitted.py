@@ -52,7 +52,7 @@ class Fitted:
     @property
     def layers(self) -> dict[str, CategoryEmbedding]:
         """The trained layer of each categorical column, by the column's name (``"time:hour"`` for a part of a date)."""
-        return dict(zip(self.encoder.vocabularies, self.model.columns, strict=True))  # pyright: ignore[reportReturnType]
+        return dict(zip(self.encoder.vocabularies, self.model.layers(), strict=True))
 
     def predict(self, table: Any) -> pa.Table:
         """Predictions for a table, in the order of its rows.

@@ -10,6 +10,7 @@ Source: Guo & Berkhahn, "Entity Embeddings of Categorical Variables", arXiv:1604
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,15 @@ def dimensions(rows: int) -> int:
     return min(WIDEST, round(1.6 * rows**0.56))
 
 
-class EntityEmbeddings(nn.Module):
+class Network(nn.Module):
+    """What the training loop takes: called with ids, numbers and encodings, gives outputs, the prediction first."""
+
+    def tables(self) -> list[Tensor]:
+        """The embedding weights, which decay at a rate of their own."""
+        raise NotImplementedError
+
+
+class EntityEmbeddings(Network):
     """Entity embeddings and a multilayer perceptron.
 
     Args:
@@ -58,7 +67,11 @@ class EntityEmbeddings(nn.Module):
 
     def tables(self) -> list[Tensor]:
         """The embedding weights, one per categorical column."""
-        return [column.embedding.weight for column in self.columns]
+        return [column.embedding.weight for column in self.layers()]
+
+    def layers(self) -> list[CategoryEmbedding]:
+        """The layers, one per categorical column."""
+        return cast(list[CategoryEmbedding], list(self.columns))
 
     def forward(self, ids: Tensor, numbers: Tensor, encoded: Tensor) -> list[Tensor]:
         """Two outputs of shape (rows, num_outputs): the prediction, and the one from the vectors alone.
@@ -73,7 +86,7 @@ class EntityEmbeddings(nn.Module):
         return [self.from_all(torch.cat([row, encoded], 1)), self.from_vectors(row)]
 
 
-class OneHotLinear(nn.Module):
+class OneHotLinear(Network):
     """The linear model on one-hot categories and numbers: a baseline.
 
     A one-hot column times its weights is a lookup, so all columns share one table of ``num_outputs`` wide rows.
@@ -81,8 +94,7 @@ class OneHotLinear(nn.Module):
 
     def __init__(self, sizes: Sequence[int], num_numbers: int, num_outputs: int) -> None:
         super().__init__()
-        starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
-        self.register_buffer("starts", starts, persistent=False)
+        self.starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
         self.weights = nn.EmbeddingBag(max(1, sum(sizes)), num_outputs, mode="sum")
         self.numbers = nn.Parameter(torch.zeros(num_numbers, num_outputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.ipc
-import pyarrow.parquet
+from pyarrow import csv, ipc, parquet
 
 from catembed.errors import TableError
 
@@ -83,7 +81,7 @@ def _read_file(path: str, text: Sequence[str]) -> pa.Table:
         if low.endswith(_CSV):
             return _read_csv(path, "\t" if ".tsv" in low else ",", text)
         if low.endswith(_PARQUET):
-            return pa.parquet.ParquetFile(path).read()
+            return parquet.ParquetFile(path).read()
         if low.endswith(_ARROW):
             return _read_arrow(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as fact:
@@ -94,15 +92,15 @@ def _read_file(path: str, text: Sequence[str]) -> pa.Table:
 def _read_arrow(path: str) -> pa.Table:
     with pa.memory_map(path) as file:
         try:
-            return pa.ipc.open_file(file).read_all()
+            return ipc.open_file(file).read_all()
         except pa.ArrowInvalid:
             file.seek(0)
-            return pa.ipc.open_stream(file).read_all()
+            return ipc.open_stream(file).read_all()
 
 
 def _read_csv(path: str, delimiter: str, text: Sequence[str]) -> pa.Table:
-    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False)
-    convert = pa.csv.ConvertOptions(
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=False)
+    convert = csv.ConvertOptions(
         null_values=_NULLS,
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
@@ -117,9 +115,9 @@ def _read_csv(path: str, delimiter: str, text: Sequence[str]) -> pa.Table:
     if not data.strip():
         raise TableError(f"{path} is empty")
     block = min(len(data) + 1, 2**31 - 1)
-    table = pa.csv.read_csv(
+    table = csv.read_csv(
         pa.BufferReader(data),
-        read_options=pa.csv.ReadOptions(block_size=block),
+        read_options=csv.ReadOptions(block_size=block),
         parse_options=parse,
         convert_options=convert,
     )
@@ -184,11 +182,11 @@ def write(table: pa.Table, path: str | os.PathLike[str]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         if path.suffix == ".csv":
-            pa.csv.write_csv(table, partial)
+            csv.write_csv(table, partial)
         elif path.suffix == ".parquet":
-            pa.parquet.write_table(table, partial)
+            parquet.write_table(table, partial)
         else:
-            with pa.ipc.new_file(partial, table.schema) as file:
+            with ipc.new_file(partial, table.schema) as file:
                 file.write_table(table)
         os.replace(partial, path)
     except (OSError, pa.ArrowException) as fact:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from catembed.errors import TableError
+from catembed.tabular.arrow import compute as pc
 from catembed.tabular.target import combined
 
 CATEGORICAL, NUMERIC, DATE, IGNORED, TARGET = "categorical", "numeric", "date", "ignored", "target"

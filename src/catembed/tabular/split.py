@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from catembed.errors import TableError
+from catembed.tabular.arrow import compute as pc
 from catembed.tabular.target import combined
 
 

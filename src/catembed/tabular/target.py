@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from catembed.errors import TableError
+from catembed.tabular.arrow import compute as pc
 
 TASKS = ("regression", "binary", "multiclass")
 MAX_CLASSES = 1000

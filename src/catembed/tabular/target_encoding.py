@@ -109,8 +109,8 @@ class _Training:
 
     def candidates(self) -> list[tuple[int, ...]]:
         """The combinations that tell something, best first."""
-        errors = {(column,): self.error((column,)) for column in range(len(self.sizes))}
-        telling = [column for (column,) in sorted(errors, key=errors.__getitem__)]
+        errors: dict[tuple[int, ...], float] = {(column,): self.error((column,)) for column in range(len(self.sizes))}
+        telling = [column for columns in sorted(errors, key=errors.__getitem__) for column in columns]
         for number in range(2, LARGEST + 1):
             for columns in itertools.combinations(sorted(telling[: WIDEST[number]]), number):
                 if np.prod([self.sizes[column] for column in columns], dtype=float) < 2**62:

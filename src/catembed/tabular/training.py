@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from catembed.tabular.model import Network
 from catembed.tabular.objective import Objective
 
 _EPOCHS = 6, 100  # at least and at most
@@ -101,7 +102,7 @@ class History:
 
 
 def train(
-    model: torch.nn.Module,
+    model: Network,
     objective: Objective,
     recipe: Recipe,
     rows: Inputs,
@@ -172,14 +173,14 @@ def train(
 
 
 @torch.no_grad()
-def outputs(model: torch.nn.Module, rows: Inputs) -> Tensor:
+def outputs(model: Network, rows: Inputs) -> Tensor:
     """The model's prediction for every row, (rows, num_outputs), in evaluation mode."""
     model.eval()
     order = torch.arange(len(rows.ids))
     return torch.cat([model(*rows.take(each))[0] for each in order.split(_SCORED)])
 
 
-def _optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: Network, recipe: Recipe) -> torch.optim.Optimizer:
     tables = model.tables()
     others = [each for each in model.parameters() if not any(each is table for table in tables)]
     groups = [

@@ -1,7 +1,9 @@
 """Categories in, vectors out: the embedding layer for PyTorch."""
 
+import importlib
+
 from catembed import functional, optim
-from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
+from catembed.errors import FormatError, OutOfRangeError, TableError, UnseenCategoryError, VocabularyError
 from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
 from catembed.optim import warmup
 from catembed.vocabulary import Vocabulary
@@ -14,6 +16,7 @@ __all__ = [
     "EmbeddingBag",
     "FormatError",
     "OutOfRangeError",
+    "TableError",
     "UnseenCategoryError",
     "Vocabulary",
     "VocabularyError",
@@ -24,3 +27,10 @@ __all__ = [
     "save",
     "warmup",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``catembed.tabular`` is loaded when it is first asked for: it needs pyarrow."""
+    if name == "tabular":
+        return importlib.import_module("catembed.tabular")
+    raise AttributeError(f"module 'catembed' has no attribute {name!r}")

@@ -116,7 +116,7 @@ def test_equal_times_stay_together():
     ("change", "part"),
     [
         ({"target": "prize"}, "no column 'prize'"),
-        ({"target": "price > 1000"}, "constant"),
+        ({"target": "price > 1000"}, "constant: it is false of every row"),
         ({"target": "day"}, "cannot be predicted"),
         ({"target": "fruit", "task": "regression"}, "needs numbers"),
         ({"valid_by_time": "none"}, "no such column"),

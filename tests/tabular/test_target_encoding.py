@@ -5,11 +5,11 @@ import torch
 from catembed.tabular import target_encoding
 
 
-def fit(ids, targets, *, logits=False, seed=0):
+def fit(ids, targets, *, most=50, logits=False, seed=0):
     ids = torch.as_tensor(ids)
     sizes = [int(column.max()) + 1 for column in ids.T]
     return target_encoding.fit(
-        ids, sizes, np.asarray(targets, np.float32).reshape(len(ids), -1), logits=logits, seed=seed
+        ids, sizes, np.asarray(targets, np.float32).reshape(len(ids), -1), most=50, logits=logits, seed=seed
     )
 
 
@@ -79,10 +79,15 @@ def test_large_keys_are_sorted_instead_of_counted():
     small = draw.integers(0, 3, (3000, 2))
     targets = small.sum(1) + draw.normal(size=3000)
     wide = target_encoding.fit(
-        torch.from_numpy(small), (5_000_000, 5_000_000), targets[:, None].astype(np.float32), logits=False, seed=0
+        torch.from_numpy(small),
+        (5_000_000, 5_000_000),
+        targets[:, None].astype(np.float32),
+        most=50,
+        logits=False,
+        seed=0,
     )
     narrow = target_encoding.fit(
-        torch.from_numpy(small), (3, 3), targets[:, None].astype(np.float32), logits=False, seed=0
+        torch.from_numpy(small), (3, 3), targets[:, None].astype(np.float32), most=50, logits=False, seed=0
     )
     assert torch.equal(wide[1], narrow[1])
     assert torch.equal(wide[0].encode(torch.from_numpy(small)), narrow[0].encode(torch.from_numpy(small)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from catembed.cli.output import console, duration, figure, print_json, table
+from catembed.cli.output import console, duration, figure, print_json, show, table
 from catembed.cli.progress import Watch
 
 if TYPE_CHECKING:
@@ -84,15 +84,13 @@ def fit(
 
 
 def _show_plan(screen: Console, plan: Plan) -> None:
-    columns = table(
-        "Columns", "column", "type", "taken as", "distinct", "missing", "why", right=("distinct", "missing")
-    )
+    columns = table("column", "type", "taken as", "distinct", "missing", "why", right=("distinct", "missing"))
     for each in plan.schema.columns:
         dim = "dim" if each.role in ("ignored", "target") else None
         columns.add_row(
             each.name, each.type, each.role, f"{each.distinct:,}", f"{each.missing:,}", each.reason, style=dim
         )
-    screen.print(columns)
+    show(screen, "Columns", columns)
     kind = plan.task if plan.task != "multiclass" else f"multiclass, {len(plan.classes):,} classes"
     screen.print(f"Target: {plan.target} ({kind}). Column {plan.target.column} is no feature.", soft_wrap=True)
     if plan.without_target:
@@ -110,12 +108,14 @@ def _show_report(screen: Console, fitted: Fitted) -> None:
         soft_wrap=True,
     )
     names = list(report["validation"]["catembed"])
-    metrics = table("Validation", "model", *names, right=tuple(names))
+    metrics = table("model", *names, right=tuple(names))
     for model, values in report["validation"].items():
-        metrics.add_row(model, *(figure(values[name]) for name in names), style="bold" if model == "catembed" else None)
-    screen.print(metrics)
-    tables = table("Vectors", "column", "rows", "dimension", right=("rows", "dimension"))
+        metrics.add_row(
+            model, *(figure(name, values[name]) for name in names), style="bold" if model == "catembed" else None
+        )
+    show(screen, "Validation", metrics)
+    tables = table("column", "rows", "dimension", right=("rows", "dimension"))
     for each in report["tables"]:
         tables.add_row(each["column"], f"{each['rows']:,}", str(each["dimension"]))
     if report["tables"]:
-        screen.print(tables)
+        show(screen, "Vectors", tables)

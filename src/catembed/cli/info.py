@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catembed.cli.output import console, figure, print_json, table
+from catembed.cli.output import console, figure, print_json, show, table
 
 
 def info(
@@ -33,15 +33,15 @@ def _show_model(path: Path, as_json: bool) -> None:
     screen.print(f"{path}: predicts {report['target']} ({report['task']})", soft_wrap=True)
     names = list(report["validation"]["catembed"])
     title = f"Validation on {report['rows']['validation']:,} rows"
-    metrics = table(title, "model", *names, right=tuple(names))
+    metrics = table("model", *names, right=tuple(names))
     for model, values in report["validation"].items():
-        metrics.add_row(model, *(figure(values[name]) for name in names))
-    screen.print(metrics)
-    tables = table("Vectors", "column", "rows", "dimension", "most frequent", right=("rows", "dimension"))
+        metrics.add_row(model, *(figure(name, values[name]) for name in names))
+    show(screen, title, metrics)
+    tables = table("column", "rows", "dimension", "most frequent", right=("rows", "dimension"))
     for name, layer in fitted.layers.items():
         some = ", ".join(str(each) for each in layer.vocabulary.categories[:4].to_pylist())
         tables.add_row(name, f"{len(layer):,}", str(layer.embedding.embedding_dim), some)
-    screen.print(tables)
+    show(screen, "Vectors", tables)
 
 
 def _show_layer(path: Path, as_json: bool) -> None:
@@ -68,8 +68,8 @@ def _show_layer(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    shown = table(str(path), "", "")
+    shown = table("", "")
     shown.show_header = False
     for name, value in facts.items():
         shown.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    console().print(shown)
+    show(console(), str(path), shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catembed.cli.output import console, print_json, table
+from catembed.cli.output import console, print_json, show, table
 
 if TYPE_CHECKING:
     from catembed import CategoryEmbedding
@@ -29,11 +29,11 @@ def neighbors(
     if as_json:
         print_json({"column": column, "value": value, "neighbors": found})
         return
-    shown = table(f"Nearest to {value} in {column}", "category", "cosine", "rows", right=("cosine", "rows"))
+    shown = table("category", "cosine", "rows", right=("cosine", "rows"))
     for each in found:
         count = "–" if each["count"] is None else f"{each['count']:,}"
         shown.add_row(str(each["category"]), f"{each['cosine']:.4f}", count)
-    console().print(shown)
+    show(console(), f"Nearest to {value} in {column}", shown)
 
 
 def _category(layer: CategoryEmbedding, column: str, value: str) -> Any:

@@ -20,13 +20,19 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def table(title: str, *headings: str, right: tuple[str, ...] = ()) -> Table:
+def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table; the headings in ``right`` are of columns of numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         number = heading in right
         made.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
     return made
+
+
+def show(screen: Console, title: str, rows: Table) -> None:
+    """Print a table under its title."""
+    screen.print(title, style="bold", soft_wrap=True)
+    screen.print(rows)
 
 
 def print_json(content: Any) -> None:
@@ -34,15 +40,17 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def figure(value: float | None) -> str:
-    """A metric: four significant digits, or more where they stand before the point.
+def figure(metric: str, value: float | None) -> str:
+    """A metric: four decimals, except for errors in the target's unit, which may be large or small.
 
-    >>> figure(0.73954), figure(12345.6), figure(0.000012345), figure(None)
+    >>> figure("AUC", 0.73954), figure("RMSE", 12345.6), figure("MAE", 0.000012345), figure("R²", None)
     ('0.7395', '12,346', '1.234e-05', '–')
     """
     if value is None:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}" if abs(value) < 1e-3 else f"{value:,.4f}"
+    if metric in ("RMSE", "MAE"):
+        return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
+    return f"{round(value, 4) + 0.0:.4f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def duration(seconds: float) -> str:

@@ -141,7 +141,8 @@ def _train(
 ) -> Fitted:
     rows, sizes = encoder.encode(training[0]), [len(each) for each in encoder.vocabularies.values()]
     averaged = objective.averaged(training[1])
-    encoding, own = target_encoding.fit(rows.ids, sizes, averaged, logits=objective.task != "regression", seed=seed)
+    most, logits = target_encoding.most_inputs(len(rows)), objective.task != "regression"
+    encoding, own = target_encoding.fit(rows.ids, sizes, averaged, most=most, logits=logits, seed=seed)
     model = EntityEmbeddings(
         list(encoder.vocabularies.values()), encoder.num_numbers, encoding.num_inputs, objective.num_outputs
     )

@@ -232,10 +232,10 @@ def _role(name: str, facts: _Facts, wish: str | None) -> tuple[str, str]:
     if facts.whole and _IDENTIFIER.search(name):
         if facts.all_different:
             return IGNORED, "an identifier, all different"
-        return CATEGORICAL, "whole numbers, named as an identifier"
+        return CATEGORICAL, "named as an identifier"
     if facts.whole and facts.distinct <= FEW:
-        return CATEGORICAL, f"whole numbers, at most {FEW} distinct"
-    return NUMERIC, "whole numbers, many distinct" if facts.whole else "numbers"
+        return CATEGORICAL, "few whole numbers"
+    return NUMERIC, "many whole numbers" if facts.whole else "numbers"
 
 
 def _obstacle(facts: _Facts, wish: str) -> str | None:

@@ -112,6 +112,15 @@ def _literal(text: str, target: str) -> Any:
     return text
 
 
+def _constant(target: Target, value: Any) -> str:
+    if target.operator is None:
+        return f"target {str(target)!r} is constant: every value is {value!r}; nothing to learn"
+    return (
+        f"target {str(target)!r} is constant: it is {'true' if value else 'false'} of every row; compare "
+        f"{target.column!r} with a value that divides its rows"
+    )
+
+
 def combined(column: pa.ChunkedArray) -> pa.Array:
     """A table's column as one array."""
     array = column.combine_chunks()
@@ -157,7 +166,7 @@ def labels(target: Target, column: pa.Array, task: str | None = None, classes: l
         )
     unique = column.unique()
     if classes is None and len(unique) == 1:
-        raise TableError(f"target {str(target)!r} is constant: every value is {unique[0].as_py()!r}; nothing to learn")
+        raise TableError(_constant(target, unique[0].as_py()))
     if task is None:
         task = "regression" if number and len(unique) > 2 else "binary" if len(unique) == 2 else "multiclass"
     if task == "regression":

@@ -8,8 +8,8 @@ Source: Micci-Barreca, "A preprocessing scheme for high-cardinality categorical 
 out-of-fold as in scikit-learn's ``TargetEncoder``. Combining columns finds interactions that an embedding alone has
 to spend its rows on.
 
-Known limits: combinations are drawn from the ``WIDEST`` most telling columns; a target with more than
-``MOST_INPUTS`` classes gets none.
+Known limits: combinations are drawn from the ``WIDEST`` most telling columns; a target of many
+classes, or a table of few rows, gets few of them or none: see ``most_inputs``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ FOLDS = 5
 PRIOR_ROWS = 20.0
 LARGEST = 3  # columns in one combination
 WIDEST = {2: 20, 3: 9}  # columns that pairs and triples are drawn from
-MOST_INPUTS = 128
+_MOST_INPUTS = 128
+_ROWS_PER_INPUT = 2500  # so that a network cannot learn a small table by heart from them
 _DENSE = 1 << 22
 _TINY = 1e-4
 
@@ -70,8 +71,17 @@ class TargetEncoding:
         return np.where((cells.keys[at] == keys)[:, None], cells.values[at], self.default)
 
 
+def most_inputs(rows: int) -> int:
+    """How many inputs a table of so many training rows can bear.
+
+    >>> [most_inputs(rows) for rows in (1_000, 40_000, 1_000_000)]
+    [0, 16, 128]
+    """
+    return min(_MOST_INPUTS, rows // _ROWS_PER_INPUT)
+
+
 def fit(
-    ids: torch.Tensor, sizes: Sequence[int], targets: np.ndarray, *, logits: bool, seed: int
+    ids: torch.Tensor, sizes: Sequence[int], targets: np.ndarray, *, most: int, logits: bool, seed: int
 ) -> tuple[TargetEncoding, torch.Tensor]:
     """Learn from the training rows.
 
@@ -79,6 +89,7 @@ def fit(
         ids: int64, (rows, columns).
         sizes: how many ids each column has.
         targets: float32, (rows, C): what is averaged; classes one-hot, without the first of two.
+        most: inputs at most; each combination has one for every column of ``targets``.
         logits: whether the targets are classes, so that a mean is a probability and enters as its logit.
         seed: of the division into folds.
 
@@ -86,7 +97,7 @@ def fit(
         The encoding for new rows, and the training rows' own out-of-fold one, (rows, num_inputs).
     """
     data = _Training(ids.numpy(), tuple(sizes), targets, seed)
-    found = data.candidates()[: MOST_INPUTS // targets.shape[1]]
+    found = data.candidates()[: most // targets.shape[1]] if most >= targets.shape[1] else []
     # One scale for all inputs, so that those which tell more also weigh more.
     prior = _inputs(data.prior[None], logits)
     cells, own = [], np.empty((len(targets), len(found), targets.shape[1]), np.float32)

@@ -147,27 +147,31 @@ def noise(key, column):
 
 
 @intrinsic
-def _prefetch_line(typingctx, row, offset):
-    """Ask for the cache line that holds byte ``offset`` of a one-dimensional array, to be written later."""
+def _prefetch_line(typingctx, array, offset):
+    """Ask for the cache line ``offset`` bytes behind the array's start, to be written later."""
 
     def generate(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
+        start = context.make_array(signature.args[0])(context, builder, args[0]).data
         byte = ir.IntType(8).as_pointer()
-        address = cgutils.pointer_add(builder, array.data, args[1], byte)
+        address = cgutils.pointer_add(builder, start, args[1], byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, ir.IntType(32), ir.IntType(32), ir.IntType(32)])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         one, three = ir.Constant(ir.IntType(32), 1), ir.Constant(ir.IntType(32), 3)
         builder.call(function, [address, one, three, one])
         return context.get_dummy_value()
 
-    return types.void(row, types.intp), generate
+    return types.void(array, types.intp), generate
 
 
 @jit
-def prefetch(row):
-    """Ask for all cache lines of a row (one-dimensional, contiguous) before it is needed."""
-    for offset in range(0, len(row) * row.itemsize, 64):
-        _prefetch_line(row, np.intp(offset))
+def prefetch(array, row):
+    """Ask for all cache lines of ``array[row]`` (contiguous, any number of dimensions) before they are needed.
+
+    By address: a view of the row would count references, which threads then contend for.
+    """
+    width = array.strides[0]
+    for offset in range(row * width, (row + 1) * width, 64):
+        _prefetch_line(array, np.intp(offset))
 
 
 @jit

@@ -32,9 +32,8 @@ def _settle(weight, moments, last, rows, start, stop, now, frozen, factors, firs
     for index in range(start, stop):
         if len(rows) > 0 and index + AHEAD < stop:
             soon = rows[index + AHEAD]
-            prefetch(weight[soon])
-            prefetch(moments[soon, 0])
-            prefetch(moments[soon, 1])
+            prefetch(weight, soon)
+            prefetch(moments, soon)
         row = rows[index] if len(rows) > 0 else np.int64(index)
         touched = last[row] > 0
         age = now - abs(np.int64(last[row]))

@@ -37,9 +37,9 @@ def _settle(weight, buffer, last, rows, start, stop, now, frozen, matrices, roun
     buffered = len(buffer) > 0  # a table that has grown has more rows than its buffer until its next step
     for index in range(start, stop):
         if len(rows) > 0 and index + AHEAD < stop:
-            prefetch(weight[rows[index + AHEAD]])
+            prefetch(weight, rows[index + AHEAD])
             if buffered and rows[index + AHEAD] < len(buffer):
-                prefetch(buffer[rows[index + AHEAD]])
+                prefetch(buffer, rows[index + AHEAD])
         row = rows[index] if len(rows) > 0 else np.int64(index)
         touched = last[row] > 0
         age = now - abs(np.int64(last[row]))

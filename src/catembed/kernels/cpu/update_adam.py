@@ -23,10 +23,9 @@ def _update(weight, moments, rows, starts, order, grads, first, last, factors, f
     for i in range(first, last):
         if i + AHEAD < last:
             ahead = rows[i + AHEAD]
-            prefetch(weight[ahead])
-            prefetch(moments[ahead, 0])
-            prefetch(moments[ahead, 1])
-            prefetch(grads[order[starts[i + AHEAD]]])
+            prefetch(weight, ahead)
+            prefetch(moments, ahead)
+            prefetch(grads, order[starts[i + AHEAD]])
         row = rows[i]
         if len(frozen) > 0 and frozen[row] != 0:
             continue

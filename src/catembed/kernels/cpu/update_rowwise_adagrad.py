@@ -22,9 +22,9 @@ def _update(weight, sum, rows, starts, order, grads, first, last, factors, froze
     for i in range(first, last):
         if i + AHEAD < last:
             ahead = rows[i + AHEAD]
-            prefetch(weight[ahead])
-            prefetch(sum[ahead : ahead + 1])
-            prefetch(grads[order[starts[i + AHEAD]]])
+            prefetch(weight, ahead)
+            prefetch(sum, ahead)
+            prefetch(grads, order[starts[i + AHEAD]])
         row = rows[i]
         if len(frozen) > 0 and frozen[row] != 0:
             continue

@@ -21,10 +21,10 @@ def _update(weight, buffer, rows, starts, order, grads, first, last, factors, ne
     for i in range(first, last):
         if i + AHEAD < last:
             ahead = rows[i + AHEAD]
-            prefetch(weight[ahead])
+            prefetch(weight, ahead)
             if has_buffer:
-                prefetch(buffer[ahead])
-            prefetch(grads[order[starts[i + AHEAD]]])
+                prefetch(buffer, ahead)
+            prefetch(grads, order[starts[i + AHEAD]])
         row = rows[i]
         if len(frozen) > 0 and frozen[row] != 0:
             continue

@@ -13,7 +13,7 @@ from .lanes import view
 
 __all__ = ["AHEAD", "NO_FROZEN", "frozen_mask", "gradient_rows", "seed_bits", "visit"]
 
-AHEAD = 8  # rows that are asked for before they are needed: enough to hide a cache miss, few enough to stay cached
+AHEAD = 16  # rows that are asked for before they are needed: enough to hide a cache miss, few enough to stay cached
 NO_FROZEN = np.empty(0, np.uint8)  # in place of a mask: nothing is frozen
 _AT_LEAST = 1 << 17  # gradient numbers that are worth a thread
 

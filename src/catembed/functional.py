@@ -165,7 +165,7 @@ def _is_large(ids: Tensor, weight: Tensor, max_norm: float | None, scale_grad_by
         and ids.dtype in _NATIVE
         and ids.device.type == weight.device.type == "cpu"
         and weight.ndim == 2
-        and ids.numel() * weight.shape[1] * weight.element_size() > _LARGE
+        and ids.numel() * weight.shape[1] * weight.element_size() >= _LARGE
         and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
         and torch.autograd.forward_ad._current_level < 0
     )

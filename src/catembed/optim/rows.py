@@ -22,6 +22,7 @@ from catembed.errors import OutOfRangeError
 from catembed.kernels.dispatch import kernel
 from catembed.optim import exact, registry
 from catembed.optim.dense import Dense, grow_state, kept_frozen, unscaled, warn_of_large_tables
+from catembed.optim.light import LightOptimizer
 from catembed.optim.tables import Tables
 from catembed.storage import HugeWhenFull
 
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
     frozen: Tensor | None
 
 
-class RowOptimizer(torch.optim.Optimizer):
+class RowOptimizer(LightOptimizer):
     """Mixed in before one of torch's optimisers; the subclass says how a row moves (`_row_state`, `_update_rows`)."""
 
     # GradScaler hands over `grad_scale` and `found_inf` and leaves the rest to step().
@@ -85,14 +86,7 @@ class RowOptimizer(torch.optim.Optimizer):
 
     # The step
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the loss of ``closure``, if one is given.
-
-        Raises:
-            RuntimeError: a layer's weight is no longer the one this optimiser was given, or a setting that row
-                gradients cannot have. Nothing is changed then.
-            OutOfRangeError: a row gradient for a row that the table does not have. Nothing is changed then.
-        """
+    def _take_step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -216,7 +210,9 @@ class RowOptimizer(torch.optim.Optimizer):
         warn_of_large_tables(dense, self._tables)
         grow_state(self, dense, self._tables)
         # Hooks and profiler are around our own step already.
-        step = inspect.unwrap(super().step.__func__, stop=lambda method: not hasattr(method, "hooked"))
+        step = inspect.unwrap(
+            super(LightOptimizer, self).step.__func__, stop=lambda method: not hasattr(method, "hooked")
+        )
         for param, _, _ in hidden:
             param.grad = None
         try:

@@ -84,23 +84,25 @@ def _unpack(keys, shift, rows, starts, order):
 
 
 @jit
-def _sort(ids, keys, placed, num_rows, shift, passes, counts):
-    """Everything up to the sorted keys, on one thread; the position of the first bad id, or -1."""
+def _group(ids, num_rows, shift, passes, digit, rows, starts, order):
+    """Everything, on one thread: how many segments there are, or -1 - the position of the first bad id."""
+    keys, placed = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
+    counts = np.empty((1, 1 << digit), np.int64)
     bad = _pack(ids, keys, 0, len(ids), num_rows, shift)
     if bad >= 0:
-        return bad
-    digit = int(np.log2(counts.shape[1]))
+        return -1 - bad
     for p in range(passes):
         _count(keys, 0, len(keys), shift + p * digit, counts[0])
         _turn_to_places(counts)
         _place(keys, placed, 0, len(keys), shift + p * digit, counts[0])
         keys, placed = placed, keys
-    return -1
+    return _unpack(keys, shift, rows, starts, order)
 
 
-def _sort_on_threads(ids, keys, placed, num_rows, shift, passes, counts) -> int:
-    """The same as ``_sort``, each thread with a range of positions."""
-    threads, digit = counts.shape[0], counts.shape[1].bit_length() - 1
+def _group_on_threads(threads, ids, num_rows, shift, passes, digit, rows, starts, order) -> int:
+    """The same as ``_group``, each thread with a range of positions."""
+    keys, placed = np.empty((2, len(ids)), np.uint64)
+    counts = np.empty((threads, 1 << digit), np.int64)
     bounds = [len(ids) * share // threads for share in range(threads + 1)]
     ranges = list(itertools.pairwise(bounds))
     bad = [-1] * threads
@@ -110,14 +112,14 @@ def _sort_on_threads(ids, keys, placed, num_rows, shift, passes, counts) -> int:
 
     parallel(pack, threads)
     if max(bad) >= 0:
-        return min(position for position in bad if position >= 0)
+        return -1 - min(position for position in bad if position >= 0)
     for p in range(passes):
         at, source, target = shift + p * digit, keys, placed
         parallel(lambda share: _count(source, *ranges[share], at, counts[share]), threads)  # noqa: B023
         _turn_to_places(counts)
         parallel(lambda share: _place(source, target, *ranges[share], at, counts[share]), threads)  # noqa: B023
         keys, placed = placed, keys
-    return -1
+    return _unpack(keys, shift, rows, starts, order)
 
 
 def group(ids: Tensor, num_rows: int) -> Groups:
@@ -129,14 +131,14 @@ def group(ids: Tensor, num_rows: int) -> Groups:
         return reference.group(ids, num_rows)
     array = ids.contiguous().numpy()
     digit = 8 if count < 4096 else 11
-    threads = shares(count, _AT_LEAST)
     passes = -(-bits // digit)
-    keys, placed = np.empty((2, count), np.uint64)
-    counts = np.empty((threads, 1 << digit), np.int64)
-    sort = _sort if threads == 1 else _sort_on_threads
-    bad = sort(array, keys, placed, num_rows, shift, passes, counts)
-    if bad >= 0:
-        raise IndexError(f"id {array[bad]} at position {bad} is outside [0, {num_rows})")
     rows, starts, order = np.empty(count, np.int64), np.empty(count + 1, np.int64), np.empty(count, np.int64)
-    segments = _unpack(placed if passes % 2 else keys, shift, rows, starts, order)
+    threads = shares(count, _AT_LEAST)
+    if threads == 1:
+        segments = _group(array, num_rows, shift, passes, digit, rows, starts, order)
+    else:
+        segments = _group_on_threads(threads, array, num_rows, shift, passes, digit, rows, starts, order)
+    if segments < 0:
+        bad = -1 - segments
+        raise IndexError(f"id {array[bad]} at position {bad} is outside [0, {num_rows})")
     return Groups(*map(torch.from_numpy, (rows[:segments], starts[: segments + 1], order)))

@@ -78,6 +78,32 @@ def test_a_failure_while_writing_leaves_what_was_there(fitted, saved, monkeypatc
     assert {each.name: each.read_bytes() for each in saved.iterdir()} == before
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_ctrl_c_between_the_renames_leaves_what_was_there(fitted, saved, monkeypatch, step):
+    import os
+
+    renames = []
+
+    def rename(source, target):
+        renames.append(source)
+        if len(renames) == step + 1:
+            raise KeyboardInterrupt
+        os.replace(source, target)
+
+    monkeypatch.setattr("catembed.tabular.folder.os.rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(saved)
+    assert [each.name for each in saved.parent.iterdir()] == ["model"]
+    assert tabular.Fitted.load(saved).report == fitted.report
+
+
+def test_the_present_folder_can_be_named(fitted, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    fitted.save(".")
+    assert tabular.Fitted.load(tmp_path / "here").report == fitted.report
+
+
 def test_damaged_folders_are_refused(saved, tmp_path):
     with pytest.raises(FormatError, match="there is no such folder"):
         tabular.Fitted.load(tmp_path / "none")

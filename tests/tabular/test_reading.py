@@ -34,6 +34,11 @@ def test_write_and_read(tmp_path, ending):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_decimals_and_categoricals_are_plain_columns():
+    rows = {"a": pa.array(["1.50", "2.25"]).cast(pa.decimal128(5, 2)), "b": pl.Series(["x", "y"], dtype=pl.Categorical)}
+    assert read(rows).to_pydict() == {"a": [1.5, 2.25], "b": ["x", "y"]}
+
+
 def test_arrow_streams_and_compressed_csv(tmp_path):
     with pa.ipc.new_stream(tmp_path / "t.arrow", pa.table(ROWS).schema) as file:
         file.write_table(pa.table(ROWS))

@@ -101,7 +101,9 @@ def _show_plan(screen: Console, plan: Plan) -> None:
 def _show_report(screen: Console, fitted: Fitted) -> None:
     report: dict[str, Any] = fitted.report
     if report["interrupted"]:
-        screen.print("Interrupted: kept the best so far, and left out the linear baseline.")
+        screen.print("Interrupted: kept the best so far.")
+    if "one-hot linear" not in report["validation"]:
+        screen.print("Interrupted: left out the linear baseline.")
     screen.print(
         f"Kept epoch {report['best_epoch']} of {report['epochs']}. {duration(report['seconds'])} in all, "
         f"{duration(report['training_seconds'])} of them training at {report['rows_per_second']:,} rows/s.\n",

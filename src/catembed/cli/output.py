@@ -49,7 +49,7 @@ def figure(metric: str, value: float | None) -> str:
     if value is None:
         return "–"
     if metric in ("RMSE", "MAE"):
-        return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:#.4g}"
     return f"{round(value, 4) + 0.0:.4f}"  # + 0.0 turns -0.0 into 0.0
 
 

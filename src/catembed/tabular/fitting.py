@@ -160,8 +160,8 @@ def _train(
     metrics = {"catembed": measured(objective.predictions(outputs(model, valid_inputs)))}
     if not history.interrupted:
         linear = OneHotLinear(sizes, encoder.num_numbers, objective.num_outputs)
-        train(linear, objective, _LINEAR, *data, generator=generator)
-        metrics["one-hot linear"] = measured(objective.predictions(outputs(linear, valid_inputs)))
+        if not train(linear, objective, _LINEAR, *data, generator=generator).interrupted:
+            metrics["one-hot linear"] = measured(objective.predictions(outputs(linear, valid_inputs)))
     metrics["mean"] = measured(objective.constant(training[1], len(validation[1])))
     fitted = Fitted(plan.target, plan.schema, encoder, encoding, objective, model, {})
     fitted.report.update(_report(plan, fitted, history, metrics, seed, time.perf_counter() - start))

@@ -1,4 +1,7 @@
-"""A folder that appears whole or not at all, and file names for columns of any name."""
+"""A folder that appears whole or not at all, and file names for columns of any name.
+
+Known limit: two renames replace an earlier folder, so a process killed between them leaves it as ``.NAME.….old``.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def replaced(path: str | os.PathLike[str], marker: str, format: str) -> Iterator
     Raises:
         TableError: as ``check_replaceable`` says, or the disk refuses.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # "." has no name to put another one beside
     check_replaceable(path, marker, format)
     path.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_hex(4)
@@ -78,12 +81,12 @@ def replaced(path: str | os.PathLike[str], marker: str, format: str) -> Iterator
     try:
         partial.mkdir()
         yield partial
-        if path.exists():
-            os.rename(path, old)
         try:
+            if path.exists():
+                os.rename(path, old)
             os.rename(partial, path)
-        except OSError:
-            if old.exists():
+        except BaseException:  # Ctrl-C between the two as well
+            if old.exists() and not path.exists():
                 os.rename(old, path)
             raise
     except OSError as fact:

@@ -45,11 +45,13 @@ def read(source: Any, text: Sequence[str] = ()) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Categoricals by value, never by code; views as the older types, for which Arrow has more functions."""
+    """Categoricals by value, never by code; views and decimals as types with more functions."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type):
         return column.cast(pa.large_string())
+    if pa.types.is_decimal(column.type):
+        return column.cast(pa.float64())
     return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
 
 

@@ -101,9 +101,11 @@ def fit(
     # One scale for all inputs, so that those which tell more also weigh more.
     prior = _inputs(data.prior[None], logits)
     cells, own = [], np.empty((len(targets), len(found), targets.shape[1]), np.float32)
-    scale = max((_inputs(data.out_of_fold(columns), logits) - prior).std() for columns in found) if found else 1.0
     for place, columns in enumerate(found):
-        own[:, place] = (_inputs(data.out_of_fold(columns), logits) - prior) / scale
+        own[:, place] = _inputs(data.out_of_fold(columns), logits) - prior
+    scale = max((own[:, place].std() for place in range(len(found))), default=1.0)
+    own /= scale
+    for columns in found:
         keys, means = data.overall(columns)
         cells.append(Cells(columns, keys, ((_inputs(means, logits) - prior) / scale).astype(np.float32)))
     default = np.zeros(targets.shape[1], np.float32)

@@ -8,8 +8,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.t
 demo: .venv/demo
 	$(PY) -m examples.flights
 
+# One torch thread a worker: more of them would fight for the cores. Tests of threads set their own number.
 test: .venv/dev
-	$(PY) -m pytest -q -n 2 --dist loadscope -m "not full"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope -m "not full"
 
 test-full: .venv/dev
 	$(PY) -m pytest -q

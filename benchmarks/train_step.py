@@ -197,21 +197,18 @@ def show(row: dict, rows: Sequence[dict]) -> dict:
     return row
 
 
-def grid(bandwidth: float, seconds: float) -> list[dict]:
+def grid(bandwidth: float, seconds: float) -> Iterator[dict]:
     """Tables of 10k to 100M rows, small and large batches, uniform and Zipf ids, whatever fits in memory."""
-    rows = []
     for table_rows in (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000):
         for dim in (16, 64, 128, 768):
             if table_rows * dim * 4 > 8e9:
                 continue
             for family in who.FAMILIES.values():
                 batches = (64, 4_096, 65_536, 262_144) if table_rows <= 10_000_000 else (64, 65_536)
-                cases = measure(table_rows, dim, batches, family, seconds, bandwidth, (UNIFORM, ZIPF))
                 measured: list[dict] = []
-                for row in cases:
+                for row in measure(table_rows, dim, batches, family, seconds, bandwidth, (UNIFORM, ZIPF)):
                     measured.append(row)
-                    rows.append(show(row, measured))
-    return rows
+                    yield show(row, measured)
 
 
 def main() -> None:
@@ -227,7 +224,10 @@ def main() -> None:
     write_results("train_step_bars", [row | facts for row in bars(bandwidth, options.seconds)])
     write_results("train_step_memory", [row | facts for row in peaks()])
     if options.grid:
-        write_results("train_step_grid", [row | facts for row in grid(bandwidth, options.seconds / 5)])
+        rows = []
+        for row in grid(bandwidth, options.seconds / 5):  # what has been measured is kept, should the run be cut short
+            rows.append(row | facts)
+            write_results("train_step_grid", rows)
 
 
 if __name__ == "__main__":

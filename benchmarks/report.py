@@ -185,7 +185,13 @@ def page() -> str:
     ]
     if (RESULTS / "train_step_grid.csv").exists():
         rows = read_results("train_step_grid")
-        parts += ["## Where we lose\n", losses(rows), "## The grid\n", "Milliseconds, medians.\n", grid(rows)]
+        parts += [
+            "## Where we lose\n",
+            losses(rows),
+            "## The grid\n",
+            "Milliseconds, medians. Sizes that are not here were not measured in this run.\n",
+            grid(rows),
+        ]
     return "\n".join(parts)
 
 

@@ -11,7 +11,7 @@ import torch
 
 __all__ = ["kernel"]
 
-_REFERENCES = ("reference", "reference_settle")
+_REFERENCES = ("reference", "reference_settle", "reference_fresh")
 
 
 def kernel(name: str, device: torch.device) -> Callable[..., Any]:

@@ -1,7 +1,8 @@
 """Memory whose pages appear when they are touched.
 
 ``zeros`` maps anonymous memory without commit: a huge table's optimiser state costs only the pages of the rows that
-moved. The storage is exactly as long as the tensor, so ``deepcopy``, ``torch.save`` and pickle copy no more than that.
+moved, and it has room to grow (``reservation.py``). The storage is exactly as long as the tensor, so ``deepcopy``,
+``torch.save`` and pickle copy no more than that.
 
 Huge pages make random rows miss the address translation cache far less often, but on a sparsely touched range every
 touched row would cost 2 MB. So ``advise_huge`` is for memory that is at once fully used, such as a fresh weight, and
@@ -21,10 +22,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from catembed.storage.reservation import reserve
+
 __all__ = ["HugeWhenFull", "advise_huge", "zeros"]
 
 _LAZY_ABOVE = 1 << 20  # bytes; smaller tensors share the allocator's pages
-_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which Python's mmap does not name everywhere
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
 _MADV_COLLAPSE = 25  # Linux 6.1; before that the kernel's own thread gathers the pages, slowly
@@ -41,20 +43,9 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     >>> zeros((1_000_000_000, 64)).shape  # 256 GB of addresses, no memory yet
     torch.Size([1000000000, 64])
     """
-    count = math.prod(shape)
-    size = count * dtype.itemsize
-    if size < _LAZY_ABOVE:
+    if math.prod(shape) * dtype.itemsize < _LAZY_ABOVE:
         return torch.zeros(shape, dtype=dtype)
-    try:
-        if sys.platform == "win32":
-            memory = mmap.mmap(-1, size)
-        else:
-            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
-    except (OSError, OverflowError, ValueError) as error:
-        raise MemoryError(
-            f"no address space for {size:,} bytes of {dtype} with shape {tuple(shape)}: {error}"
-        ) from error
-    return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
+    return reserve(shape, dtype)
 
 
 def advise_huge(tensor: Tensor) -> bool:
@@ -71,11 +62,26 @@ class HugeWhenFull:
     """
 
     def __init__(self, tensor: Tensor) -> None:
+        self._watch(tensor)
+
+    def _watch(self, tensor: Tensor) -> None:
         self._tensor: Tensor | None = tensor
+        self._place, self._rows = tensor.data_ptr(), len(tensor)
         start, stop = _huge_range(tensor)
         self._next = self._left = (stop - start) // mmap.PAGESIZE
         if self._left <= 0:
             self._tensor = None
+
+    def follow(self, tensor: Tensor) -> None:
+        """Watch ``tensor`` from now on: another one, or what the tensor watched so far has grown to in place.
+
+        Where nothing was left to watch (the pages are huge, or were too few), growing in place means nothing until the
+        tensor is twice as long.
+        """
+        if tensor.data_ptr() != self._place or (self._tensor is None and len(tensor) >= 2 * max(1, self._rows)):
+            self._watch(tensor)
+        elif self._tensor is not None:
+            self._tensor = tensor  # the countdown goes on, and will ask about all of it
 
     def visited(self, rows: int) -> None:
         """Note that ``rows`` rows have been written since the last call."""

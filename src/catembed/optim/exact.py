@@ -23,6 +23,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from catembed.kernels.dispatch import kernel
 from catembed.optim import registry
 from catembed.optim.layout import zeros
+from catembed.storage import grow_rows
 
 __all__ = ["Settler", "attach", "drop", "settle", "settler_of"]
 
@@ -138,11 +139,10 @@ class Settler:
     def _follow(self, weight: Tensor) -> None:
         """Go where the weight went: to another device, or to more rows, which are settled from the start."""
         self.last = self.last.to(weight.device)
-        if len(self.last) != len(weight):
-            last = zeros((len(weight),), torch.int32, weight.device)
-            last[: len(self.last)] = self.last
-            last[len(self.last) :] = -self.now
-            self.last = last
+        known = len(self.last)
+        if known != len(weight):
+            self.last = grow_rows(self.last, len(weight))
+            self.last[known:] = -self.now
 
 
 def _several_ranks() -> bool:

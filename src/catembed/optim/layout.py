@@ -29,13 +29,14 @@ def resized(old: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, devi
     """State of ``shape`` that keeps the rows of ``old``; rows that are new hold ``fill``."""
     if old is not None and old.is_sparse:  # the momentum buffer of torch's sparse SGD
         old = old.to_dense()
-    if old is not None and old.shape == shape and old.dtype == dtype and old.device == device and old.is_contiguous():
-        return old
-    new = zeros(shape, dtype, device)
-    kept = 0
-    if old is not None:
-        kept = _refuse_shrunk(old, shape[0])
-        new[:kept] = old
+    kept = 0 if old is None else _refuse_shrunk(old, shape[0])
+    alike = old is not None and (old.shape[1:], old.dtype, old.device) == (shape[1:], dtype, device)
+    if old is not None and alike and old.is_contiguous():
+        new = storage.grow_rows(old, shape[0])
+    else:
+        new = zeros(shape, dtype, device)
+        if old is not None:
+            new[:kept] = old
     if fill:
         new[kept:] = fill
     return new
@@ -46,9 +47,9 @@ def interleaved(first: Tensor | None, second: Tensor | None, weight: Tensor, dty
     rows, columns = weight.shape
     if first is None or second is None:
         return zeros((rows, 2, columns), dtype, weight.device)
-    if len(first) == rows and first.dtype == dtype and _side_by_side(first, second, columns):
-        return first.as_strided((rows, 2, columns), (2 * columns, columns, 1))
     _refuse_shrunk(first, rows)
+    if first.dtype == dtype and _side_by_side(first, second, columns):
+        return storage.grow_rows(first.as_strided((len(first), 2, columns), (2 * columns, columns, 1)), rows)
     new = zeros((rows, 2, columns), dtype, weight.device)
     new[: len(first), 0] = first.reshape(len(first), columns)
     new[: len(second), 1] = second.reshape(len(second), columns)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from catembed.optim.layout import zeros
+from catembed.storage import grow_rows
 
 __all__ = ["Table", "changed", "describe", "keep_exact", "register", "table_of", "version"]
 
@@ -51,9 +52,11 @@ class Table:
 
         These are the rows that any of its layers has frozen and those that are padding to any of them.
         """
-        key = (_version, weight.shape[0], weight.device)
-        if key != self._frozen_key:
+        key = (_version, weight.device)
+        if key != self._frozen_key or (self._frozen is not None and len(self._frozen) > len(weight)):
             self._frozen, self._frozen_key = _union(self.layers(), weight), key
+        if self._frozen is not None and len(self._frozen) != len(weight):
+            self._frozen = grow_rows(self._frozen, len(weight))  # rows that came since are free
         return self._frozen
 
 

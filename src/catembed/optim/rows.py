@@ -197,10 +197,11 @@ class RowOptimizer(LightOptimizer):
 
     def _watch_pages(self, rows: Rows, state: Tensor) -> None:
         """Let state that has filled up have huge pages."""
-        place, pages = self._pages.get(id(rows.param), (0, None))
-        if pages is None or place != state.data_ptr():
-            pages = HugeWhenFull(state)
-            self._pages[id(rows.param)] = (state.data_ptr(), pages)
+        pages = self._pages.get(id(rows.param))
+        if pages is None:
+            pages = self._pages[id(rows.param)] = HugeWhenFull(state)
+        else:
+            pages.follow(state)
         pages.visited(rows.groups.rows.shape[0])
 
     # Dense gradients
@@ -287,7 +288,7 @@ class RowOptimizer(LightOptimizer):
     def _forget(self) -> None:
         """Drop what is remembered between steps and never saved; it is found again at the next step."""
         self._tables = Tables()
-        self._pages: dict[int, tuple[int, HugeWhenFull]] = {}  # of each row parameter: where its state lies
+        self._pages: dict[int, HugeWhenFull] = {}  # under the state of each row parameter
         # Of each row parameter: the tensors of its state, then the layout made of them (`_row_state`).
         self._layouts: dict[int, tuple[Any, ...]] = {
             id(param): () for param, state in self.state.items() if _has_row_layout(param, state)

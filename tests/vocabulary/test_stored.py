@@ -49,8 +49,9 @@ def test_arrays_come_back(vocabulary):
 @each_vocabulary
 def test_copies(vocabulary):
     same(pickle.loads(pickle.dumps(vocabulary)), vocabulary)
-    assert copy.copy(vocabulary) is vocabulary
-    assert copy.deepcopy([vocabulary])[0] is vocabulary
+    for other in (copy.copy(vocabulary), copy.deepcopy([vocabulary])[0]):
+        same(other, vocabulary)
+        assert other is not vocabulary
 
 
 @each_vocabulary
@@ -157,7 +158,10 @@ HEADER_ATTACKS = {
     "kind of a wrong type": ({"kind": ["string"]}, "unknown kind of categories"),
     "another kind": ({"kind": "bytes"}, "do not match their fingerprint"),
     "a kind of other arrays": ({"kind": "integer"}, r"kind 'integer' has the arrays \['categories'\]"),
-    "unknown policy": ({"unseen": "hash"}, "unseen must be one of"),
+    "unknown policy": ({"unseen": "skip"}, "unseen must be one of"),
+    "buckets without their policy": ({"buckets": 3}, "buckets= go together"),
+    "buckets of a wrong type": ({"unseen": "hash", "buckets": "3"}, "buckets must be an integer"),
+    "an index seed without an index": ({"index_seed": 3}, r"has the arrays .*, got \["),
     "another policy": ({"unseen": "unknown"}, "counts|fingerprint"),
     "policies that do not go together": ({"missing": "unknown"}, "needs an unknown row"),
     "policy of a wrong type": ({"missing": None}, "missing must be one of"),

@@ -59,8 +59,14 @@ def test_missing_shares_the_unknown_row_only_when_asked():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unseen": "hash"}, 'unseen must be one of "error", "unknown", got \'hash\''),
-        ({"unseen": "grow"}, 'unseen must be one of "error", "unknown", got \'grow\''),
+            ({"unseen": "skip"}, 'unseen must be one of "error", "unknown", "hash", "grow", got \'skip\''),
+            ({"unseen": "hash"}, r"buckets= go together.*\(got unseen='hash', buckets=None\)"),
+            ({"unseen": "grow", "buckets": 3}, r"buckets= go together.*\(got unseen='grow', buckets=3\)"),
+            ({"unseen": "hash", "buckets": 0}, "buckets must be an integer of at least 1, got 0"),
+            ({"unseen": "hash", "buckets": 2**32}, "buckets must be at most 4,294,967,295, got 4,294,967,296"),
+            ({"unseen": "hash", "buckets": 3, "missing": "unknown"}, "needs an unknown row"),
+            ({"unseen": "grow", "min_count": 0}, "min_count must be an integer of at least 1, got 0"),
+            ({"unseen": "grow", "max_size": True}, "max_size must be an integer of at least 1, got True"),
         ({"unseen": "own"}, "unseen must be one of"),
         ({"missing": None}, 'missing must be one of "error", "unknown", "own", got None'),
         ({"missing": ["own"]}, "missing must be one of"),

@@ -8,20 +8,13 @@ import torch
 
 from catembed.errors import VocabularyError
 
-UNSEEN = ("error", "unknown")
+UNSEEN = ("error", "unknown", "hash", "grow")
 MISSING = ("error", "unknown", "own")
 ORDERS = ("frequency", "sorted", "first")
 
 
-def check_policies(unseen: Any, missing: Any, name: Any) -> None:
-    """Raise ``VocabularyError`` unless these are policies that go together, and a name."""
-    check_choice(unseen, "unseen", UNSEEN)
-    check_choice(missing, "missing", MISSING)
-    if missing == "unknown" and unseen != "unknown":
-        raise VocabularyError(
-            f'missing="unknown" needs an unknown row, and with unseen="{unseen}" there is none; '
-            'write unseen="unknown" as well, or missing="own"'
-        )
+def check_name(name: Any) -> None:
+    """Raise ``VocabularyError`` unless this is a name, or None."""
     if name is not None and not isinstance(name, str):
         raise VocabularyError(f"name must be a string or None, got {name!r}")
 

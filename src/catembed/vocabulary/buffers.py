@@ -35,17 +35,20 @@ def from_numpy(flat: np.ndarray, missing: np.ndarray | None, shape: Shape) -> tu
     raise VocabularyError(f"a NumPy array of dtype {flat.dtype} holds no categories; {ALLOWED}")
 
 
+def kind_of_text(given: pa.DataType) -> str | None:
+    """The kind of an Arrow type of text or bytes, None for all other types."""
+    if given in _STRINGS:
+        return "string"
+    return "bytes" if given in _BYTES or types.is_fixed_size_binary(given) else None
+
+
 def from_arrow(array: pa.Array, shape: Shape) -> tuple[pa.Array, str | None]:
-    """An Arrow array (not dictionary-encoded) in the one type of its kind, and that kind."""
+    """An Arrow array, neither text nor encoded by a dictionary, in the one type of its kind, and that kind."""
     given = array.type
     if types.is_null(given):
         return array, None
     if types.is_boolean(given):
         return array, "boolean"
-    if given in _STRINGS:
-        return array.cast(ARROW_TYPES["string"]), "string"
-    if given in _BYTES or types.is_fixed_size_binary(given):
-        return array.cast(ARROW_TYPES["bytes"]), "bytes"
     if types.is_integer(given) or types.is_floating(given):
         return from_numpy(*_to_numpy(array), shape)
     if types.is_date32(given):

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pyarrow import types
 
 from catembed.errors import VocabularyError
-from catembed.vocabulary.buffers import from_arrow, from_numpy
-from catembed.vocabulary.kinds import Column, Shape
+from catembed.vocabulary.buffers import from_arrow, from_numpy, kind_of_text
+from catembed.vocabulary.kinds import ARROW_TYPES, Column, Part, Shape, validate
 from catembed.vocabulary.objects import from_objects, is_missing
-from catembed.vocabulary.text import PLURALS, show, where
+from catembed.vocabulary.text import EMPTY, PLURALS, show, where
 
 # bytearray and memoryview would otherwise pass as sequences of integers.
 _SCALARS = (str, bytes, int, float, np.generic, type(None), bytearray, memoryview)
@@ -60,9 +61,9 @@ def read(column: Any) -> Column:
     )
 
 
-def _of_objects(values: list[Any], shape: Shape) -> Column:
-    array, kind = from_objects(values, shape)
-    return Column(array, None, shape, kind)
+def _of_objects(values: list[Any], shape: Shape, seen: set[type] | None = None) -> Column:
+    array, kind = from_objects(values, set(map(type, values)) if seen is None else seen, shape)
+    return Column((Part(array),), shape, kind)
 
 
 def _convert(column: Any, converter: Callable[[Any], Any]) -> Any:
@@ -76,18 +77,18 @@ def _convert(column: Any, converter: Callable[[Any], Any]) -> Any:
 
 
 def _read_nested(values: Sequence[Any]) -> Column:
-    flat, types, shape = _flatten(values)
-    if any(map(_holds_values, types)):
+    flat, seen, shape = _flatten(values)
+    if any(map(_holds_values, seen)):
         return _stack([read(value) for value in flat], shape)
-    return _of_objects(flat, shape)
+    return _of_objects(flat, shape, seen)
 
 
 def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
-    """Nested lists as one list of what is no list, the types in it, and the shape."""
+    """Nested lists as one list of what is no list, the seen in it, and the shape."""
     flat = list(values)
     shape: Shape = (len(flat),)
-    types = set(map(type, flat))
-    while any(issubclass(t, (list, tuple)) for t in types):
+    seen = set(map(type, flat))
+    while any(issubclass(t, (list, tuple)) for t in seen):
         sizes = [len(value) if isinstance(value, (list, tuple)) else None for value in flat]
         for position, size in enumerate(sizes):
             if size != sizes[0]:
@@ -99,8 +100,8 @@ def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
         if len(shape) > _MOST_DIMENSIONS:
             raise VocabularyError(f"lists nested more than {_MOST_DIMENSIONS} deep are no column")
         flat = list(chain.from_iterable(flat))
-        types = set(map(type, flat))
-    return flat, types, shape
+        seen = set(map(type, flat))
+    return flat, seen, shape
 
 
 def _describe(value: Any) -> str:
@@ -127,11 +128,9 @@ def _stack(columns: list[Column], shape: Shape) -> Column:
     if len(first) > 1:
         found = " and ".join(f"{PLURALS[kind]}{where(at, shape)}" for kind, at in first.items())
         raise VocabularyError(f"mixed types: {found}; convert all values to one type")
-    arrays = [column.plain() for column in columns]
     kind = next(iter(first), None)
-    if kind is not None:
-        arrays = [array.cast(arrays[first[kind]].type) for array in arrays]
-    return Column(pa.concat_arrays(arrays), None, shape + columns[0].shape, kind)
+    arrays = [column.plain().cast(ARROW_TYPES[kind or EMPTY]) for column in columns]
+    return Column((Part(pa.concat_arrays(arrays)),), shape + columns[0].shape, kind)
 
 
 # NumPy and Arrow
@@ -142,7 +141,7 @@ def _read_numpy(array: np.ndarray) -> Column:
     shape, flat = array.shape, np.asarray(array).reshape(-1)
     if flat.dtype.kind not in "OUST":
         values, kind = from_numpy(flat, masked, shape)
-        return Column(values, None, shape, kind)
+        return Column((Part(values),), shape, kind)
     # Arrow cuts fixed-width NumPy text at its first NUL, so text travels as Python objects.
     objects = flat.tolist()
     if masked is not None:
@@ -151,58 +150,57 @@ def _read_numpy(array: np.ndarray) -> Column:
 
 
 def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -> Column:
-    try:
-        array.validate(full=True)  # before anything reads it: bad offsets would lead out of its memory
-    except pa.ArrowInvalid as error:
-        raise VocabularyError(f"the Arrow column is damaged: {error}") from None
-    if pa.types.is_dictionary(array.type) and pa.types.is_null(array.type.value_type):
-        array = pa.nulls(len(array))  # Arrow cannot combine such chunks
-    if isinstance(array, pa.ChunkedArray):
-        chunks = [_widen(chunk) for chunk in array.chunks]
-        array = chunks[0] if len(chunks) == 1 else _combine(pa.chunked_array(chunks, type=_wide(array.type)))
-    else:
-        array = _widen(array)
-    if pa.types.is_run_end_encoded(array.type):
-        array = pc.call_function("run_end_decode", [array])
-    if pa.types.is_struct(array.type):
-        names = [field.name for field in array.type]
-        raise VocabularyError(f"a table is many columns, here {show(names)}: pass one of them")
+    given = array.type
     shape = (len(array),) if shape is None else shape
-    if pa.types.is_dictionary(array.type):
-        return _read_dictionary(array, shape)
-    values, kind = from_arrow(array, shape)
-    return Column(values, None, shape, kind)
+    if types.is_struct(given):
+        names = [field.name for field in given]
+        raise VocabularyError(f"a table is many columns, here {show(names)}: pass one of them")
+    # What no kernel of ours checks is checked before anything reads it: bad offsets would lead out of its memory.
+    by_kernels = kind_of_text(given) is not None or types.is_dictionary(given)
+    validate(array, full=not by_kernels)
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    if types.is_dictionary(given):
+        columns = [_read_dictionary(chunk) for chunk in chunks]
+        kinds = [column.kind for column in columns if column.kind is not None]
+        parts = tuple(part for column in columns for part in column.parts)
+        return Column(parts, shape, kinds[0] if kinds else None)
+    if by_kernels or given == pa.int64():
+        kind = kind_of_text(given) or "integer"
+        return Column(tuple(Part(chunk) for chunk in chunks), shape, kind)
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks)
+    if types.is_run_end_encoded(given):
+        return _read_arrow(pc.call_function("run_end_decode", [whole]), shape)
+    values, kind = from_arrow(whole, shape)
+    return Column((Part(values),), shape, kind)
 
 
-def _read_dictionary(array: pa.DictionaryArray, shape: Shape) -> Column:
+def _read_dictionary(array: pa.DictionaryArray) -> Column:
+    """A dictionary's entries are read once, if that is less work than reading them where they are used."""
+    dictionary, codes = array.dictionary, _codes(array)
     try:
-        entries = _read_arrow(array.dictionary) if len(array.dictionary) < len(array) else None
+        entries = _read_arrow(dictionary) if len(dictionary) < len(array) else None
     except VocabularyError:
         entries = None
-    if entries is None:  # read what is used, where it is used
-        return _read_arrow(array.dictionary.take(array.indices), shape)
-    codes = array.indices.cast(pa.int64()).fill_null(-1).to_numpy()
-    return Column(entries.plain(), codes, shape, entries.kind)
+    if entries is None or len(entries.parts) != 1 or entries.parts[0].codes is not None:
+        validate(dictionary)
+        kind = kind_of_text(dictionary.type)
+        dictionary = dictionary if kind is None else dictionary.cast(ARROW_TYPES[kind])  # views cannot be taken from
+        return _read_arrow(dictionary.take(pa.array(codes, mask=codes < 0)))
+    return Column((Part(entries.parts[0].values, codes),), codes.shape, entries.kind)
 
 
-def _combine(chunks: pa.ChunkedArray) -> pa.Array:
-    combined = chunks.unify_dictionaries().combine_chunks()
-    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
-
-
-def _widen(array: pa.Array) -> pa.Array:
-    """Text with 64-bit offsets, also in dictionaries: views lack kernels, 32 bits end at 2 GiB of text."""
-    if not pa.types.is_dictionary(array.type):
-        return array.cast(_wide(array.type))
-    return pa.DictionaryArray.from_arrays(array.indices, _widen(array.dictionary), safe=False)
-
-
-def _wide(arrow_type: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(arrow_type):
-        return pa.dictionary(arrow_type.index_type, _wide(arrow_type.value_type))
-    if arrow_type in (pa.string(), pa.string_view()):
-        return pa.large_string()
-    return pa.large_binary() if arrow_type in (pa.binary(), pa.binary_view()) else arrow_type
+def _codes(array: pa.DictionaryArray) -> np.ndarray:
+    """Where each value stands in the dictionary: int64, -1 where it is missing."""
+    codes = array.indices.cast(pa.int64(), safe=False)
+    ends = pc.call_function("min_max", [codes])
+    if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < len(array.dictionary):
+        raise VocabularyError(
+            f"the Arrow column is damaged: its codes run from {ends['min']} to {ends['max']}, and its dictionary has "
+            f"{len(array.dictionary)} entries"
+        )
+    return codes.fill_null(-1).to_numpy() if codes.null_count else codes.to_numpy()
 
 
 # pandas
@@ -240,4 +238,4 @@ def _read_categorical(column: Any) -> Column:
     if entries is None:  # read what is used, where it is used
         return _of_objects(column.tolist(), column.shape)
     codes = column.cat.codes.to_numpy(dtype=np.int64)
-    return Column(entries.plain(), codes, codes.shape, entries.kind)
+    return Column((Part(entries.plain(), codes),), codes.shape, entries.kind)

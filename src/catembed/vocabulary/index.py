@@ -1,59 +1,195 @@
-"""Arrow values to positions among the categories: the lookup itself, and nothing else.
+"""`Index`: distinct values in id order, and the hash table that finds them; it grows at its end.
 
-Text and bytes go through a Python dict, all other kinds through a binary search of the sorted int64 values.
-Values come here in the one Arrow type of their kind, so the dict never meets two types: ``1``, ``1.0`` and
-``True``, which Python holds equal, cannot be mistaken for one another. Built once and never changed, so any
-number of threads may read it.
-
-Known limit: a dict costs about a cache miss per value, and about 100 bytes per category.
+Rules: an id, once given, never moves. Searches take a snapshot, which is replaced as a whole when values have been
+added: they see all of an addition or nothing of it, take no lock and let go of the GIL. Additions take turns. Values
+come in the one form of their kind (``kinds.py``) and are compared by their bytes; the caller sees to the kind.
 """
 
-from itertools import repeat
+from __future__ import annotations
+
+import os
+import threading
 
 import numpy as np
-import pyarrow as pa
+import torch
+
+from catembed.kernels.dispatch import kernel
+from catembed.kernels.spans import Spans, from_bytes, from_words
+from catembed.kernels.table import MOST, PER_BUCKET, Table, buckets_for, empty_table, wrap_table
+
+__all__ = ["CPU", "Index", "writing"]
+
+CPU = torch.device("cpu")
+_NO_OFFSETS = np.empty(0, np.int64)
+_writing = threading.RLock()
+
+
+def writing() -> threading.RLock:
+    """The lock that whoever changes a vocabulary holds."""
+    return _writing
+
+
+def _forget() -> None:
+    """A forked child may find the lock held by a thread that it does not have."""
+    global _writing
+    _writing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class _Snapshot:
+    """The first ``count`` values of some arrays, and a table, in which ids from ``count`` on are not looked at."""
+
+    __slots__ = ("count", "facts", "octets", "offsets", "table", "values")
+
+    def __init__(self, octets: np.ndarray, offsets: np.ndarray, count: int, table: Table) -> None:
+        self.octets, self.offsets, self.count, self.table = octets, offsets, count, table
+        self.values = self.room()._replace(count=count)
+        self.facts = (self.values.facts(), table.address, table.buckets, table.seed)
+
+    def room(self) -> Spans:
+        """All values that the arrays have room for."""
+        if not len(self.offsets):
+            return from_words(self.octets.view(np.int64))
+        return from_bytes(self.octets, self.offsets)
+
+    @property
+    def end(self) -> int:
+        """How many bytes the values have."""
+        return int(self.offsets[self.count]) if len(self.offsets) else 8 * self.count
 
 
 class Index:
-    """Where each category stands; ``distinct`` is how many different ones there are."""
+    """Which value has which id.
 
-    def __init__(self, categories: pa.Array) -> None:
-        self._type = categories.type
-        self._places: dict[str | bytes, int] | None = None
-        if _is_variable_width(categories.type):
-            values = categories.to_pylist()
-            self._places = dict(zip(values, range(len(values)), strict=True))
-            self.distinct = len(self._places)
-        else:
-            ticks = _ticks(categories)
-            self._order = np.argsort(ticks, kind="stable")
-            self._sorted = ticks[self._order]
-            self.distinct = len(ticks) and 1 + int((self._sorted[1:] != self._sorted[:-1]).sum())
+    Args:
+        octets: the bytes of the values, uint8. They are used where they are until the index grows.
+        offsets: where each value begins and the last one ends, int64; None where every value has eight bytes.
+        seed: of the hashes, an int64. Random where none is given, so that nobody can prepare values that collide.
+        table: the words of the table made for just these values and this seed, int64. It is not trusted: a value is
+            found by its own bytes or not at all; ``is_sound`` tells whether all are.
+    """
 
-    def find(self, values: pa.Array) -> np.ndarray:
-        """The position of each value among the categories, int64; -1 where it is missing or not found."""
-        if values.type != self._type or not self.distinct:
-            return np.full(len(values), -1, np.int64)
-        if self._places is not None:
-            found = map(self._places.get, values.to_pylist(), repeat(-1))
-            return np.fromiter(found, np.int64, len(values))
-        ticks = _ticks(values)
-        slots = np.searchsorted(self._sorted, ticks)
-        slots[slots == len(self._sorted)] = 0
-        ids = np.where(self._sorted[slots] == ticks, self._order[slots], -1)
-        if values.null_count:
-            ids[values.is_null().to_numpy(zero_copy_only=False)] = -1
+    def __init__(
+        self,
+        octets: np.ndarray,
+        offsets: np.ndarray | None,
+        *,
+        seed: int | None = None,
+        table: np.ndarray | None = None,
+    ) -> None:
+        seed = int.from_bytes(os.urandom(8), "little", signed=True) if seed is None else seed
+        count = len(octets) // 8 if offsets is None else len(offsets) - 1
+        made = empty_table(count, seed) if table is None else wrap_table(table.view(np.uint64).reshape(-1, 8), seed)
+        self._now = _Snapshot(octets, _NO_OFFSETS if offsets is None else offsets, count, made)
+        self._own = False  # whether arrays and table are this index's alone, with room at their ends
+        self._unfinished = False  # an addition that was interrupted has left entries in the table
+        self.duplicate: int | None = None  # the first value that equals one before it
+        if table is None:
+            found = kernel("fill", CPU)(self._now.values, made)
+            self.duplicate = found if found >= 0 else None
+
+    def __len__(self) -> int:
+        return self._now.count
+
+    @property
+    def seed(self) -> int:
+        """The seed of the hashes."""
+        return self._now.table.seed
+
+    @property
+    def nbytes(self) -> int:
+        """The memory taken by values and table, with the room to grow."""
+        return self._now.octets.nbytes + self._now.offsets.nbytes + self._now.table.words.nbytes
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The bytes and the offsets of the values as they are now, not copied; no offsets for values of eight bytes."""
+        now = self._now
+        return now.octets[: now.end], now.offsets[: now.count + 1] if len(now.offsets) else None
+
+    def table(self) -> np.ndarray:
+        """The words of the table for just these values, int64 ``(8 · buckets,)``."""
+        return self.copy()._now.table.words.view(np.int64).reshape(-1)
+
+    def copy(self) -> Index:
+        """An index of its own: what one of both adds, the other does not have. Values are shared until it grows."""
+        table = None if self._own else self._now.table.words.view(np.int64).reshape(-1)
+        return Index(*self.arrays(), seed=self.seed, table=table)
+
+    # Searching
+
+    def find(self, values: Spans, ids: np.ndarray, *, base: int = 0, absent: int = -1, missing: int = -1) -> int:
+        """Write ``base`` + the id of each value to ``ids``, int64; returns how many were found.
+
+        Raises ``IndexError`` for a value that lies outside its buffer.
+        """
+        now = self._now
+        return kernel("find", CPU)(values, now.values, now.table, base, absent, missing, ids)
+
+    def find_bytes(self, value: bytes) -> int:
+        """The id of one value, -1 where it has none."""
+        return kernel("find_one", CPU)(value, *self._now.facts)
+
+    def is_sound(self) -> bool:
+        """Whether every value is found at its own id, so that none is there twice and the table is theirs."""
+        now = self._now
+        if now.table.buckets != buckets_for(now.count):
+            return False
+        ids = np.empty(now.count, np.int64)
+        return self.find(now.values, ids) == now.count and bool((ids == np.arange(now.count)).all())
+
+    # Growing
+
+    def add(self, values: Spans, limit: int = MOST) -> np.ndarray:
+        """The id of each value, int64; new ones get the next ids, or -1 once there are ``limit`` values.
+
+        Missing values get -1. Raises ``IndexError``, adding nothing, for a value that lies outside its buffer.
+        """
+        insert = kernel("insert", CPU)
+        ids = np.empty(values.count, np.int64)
+        with writing():
+            now = self._now if self._own and not self._unfinished else self._moved()
+            self._unfinished = True
+            place = 0
+            while True:
+                room = now.room()
+                room = room._replace(count=min(room.count, now.table.buckets * PER_BUCKET))
+                state = np.array([now.count, now.end], np.int64)
+                place = insert(values, room, now.octets, now.offsets, now.table, state, min(limit, MOST), place, ids)
+                now = _Snapshot(now.octets, now.offsets, int(state[0]), now.table)
+                if place == values.count:
+                    break
+                now = _roomier(now)
+            self._now, self._own, self._unfinished = now, True, False
         return ids
 
+    def _moved(self) -> _Snapshot:
+        """The same values in arrays and a table of their own."""
+        now = self._now
+        table = empty_table(now.count, now.table.seed)
+        kernel("fill", CPU)(now.values, table)
+        return _Snapshot(now.octets[: now.end].copy(), now.offsets[: now.count + 1].copy(), now.count, table)
 
-def _is_variable_width(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_large_string(arrow_type) or pa.types.is_large_binary(arrow_type)
+
+_LEAST = 64  # bytes and values that an array has room for once it grows
 
 
-def _ticks(values: pa.Array) -> np.ndarray:
-    """Integers, booleans, days or microseconds as int64; 0 where missing."""
-    if pa.types.is_date32(values.type):
-        values = values.view(pa.int32())
-    elif pa.types.is_timestamp(values.type):
-        values = values.view(pa.int64())
-    return values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+def _roomier(now: _Snapshot) -> _Snapshot:
+    """Twice the room in whichever is full. Who searches meanwhile goes on with what was."""
+    octets, offsets, table = now.octets, now.offsets, now.table
+    if now.count >= table.buckets * PER_BUCKET:
+        table = empty_table(max(2 * now.count, _LEAST), table.seed)
+        kernel("fill", CPU)(now.values, table)
+    elif len(offsets) and now.count + 1 >= len(offsets):
+        offsets = _doubled(offsets)
+    else:
+        octets = _doubled(octets)
+    return _Snapshot(octets, offsets, now.count, table)
+
+
+def _doubled(array: np.ndarray) -> np.ndarray:
+    longer = np.empty(max(2 * len(array), _LEAST), array.dtype)
+    longer[: len(array)] = array
+    return longer

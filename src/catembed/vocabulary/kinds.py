@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from catembed.errors import VocabularyError
 from catembed.vocabulary.text import EMPTY
 
 ARROW_TYPES: dict[str, pa.DataType] = {
@@ -35,37 +36,69 @@ ALLOWED = (
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of one kind in its one Arrow type.
+def validate(array: pa.Array | pa.ChunkedArray, *, full: bool = True) -> None:
+    """Raise ``VocabularyError`` where an Arrow array's memory is not sound; or, not ``full``, its outline is not."""
+    try:
+        array.validate(full=full)
+    except pa.ArrowInvalid as error:
+        raise VocabularyError(f"the Arrow column is damaged: {error}") from None
 
-    ``values`` holds the values themselves or, where ``codes`` is given, the dictionary that the codes point
-    into (-1: missing). ``kind`` is None where nothing tells it: every value is missing.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of a column: values, or the dictionary that ``codes`` (int64) point into, where -1 is missing."""
 
     values: pa.Array
-    codes: np.ndarray | None
+    codes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values) if self.codes is None else len(self.codes)
+
+    def spread(self, facts: np.ndarray, missing: Any) -> np.ndarray:
+        """One fact for each of ``values`` to one for each place, flat; ``missing`` where a code says so."""
+        return facts if self.codes is None else np.append(facts, facts.dtype.type(missing))[self.codes]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of one kind, in runs that lie where they were given.
+
+    Text may be in any of Arrow's layouts, and only its outline has been validated: kernels may read it, Arrow's own
+    functions after ``check``. All other kinds are in their one Arrow type. ``kind`` is None where nothing tells it:
+    every value is missing.
+    """
+
+    parts: tuple[Part, ...]
     shape: Shape
     kind: str | None
 
-    def spread(self, ids: np.ndarray) -> np.ndarray:
-        """One id for each of ``values`` to one for each place of the column, flat; -1 where missing."""
-        return ids if self.codes is None else np.append(ids, -1)[self.codes]
+    def check(self) -> None:
+        """Raise ``VocabularyError`` where the memory is not sound: offsets that leave it, text that is no UTF-8."""
+        for part in self.parts:
+            validate(part.values)
 
     def missing(self) -> np.ndarray:
         """Which places hold no value: bool, flat."""
-        gone = self.values.is_null().to_numpy(zero_copy_only=False)
-        return gone if self.codes is None else np.append(gone, True)[self.codes]
+        gone = [part.spread(part.values.is_null().to_numpy(zero_copy_only=False), True) for part in self.parts]
+        return np.concatenate([np.zeros(0, bool), *gone])
 
     def plain(self) -> pa.Array:
-        """The values of the column, flat, without a dictionary."""
-        if self.codes is None:
-            return self.values
-        return self.values.take(pa.array(self.codes, mask=self.codes < 0))
+        """The values of the column, flat, in the one Arrow type of its kind; checked."""
+        self.check()
+        arrow_type = ARROW_TYPES[self.kind or EMPTY]
+        arrays = []
+        for part in self.parts:
+            values = part.values.cast(arrow_type)
+            arrays.append(values if part.codes is None else values.take(pa.array(part.codes, mask=part.codes < 0)))
+        return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays or [pa.array([], arrow_type)])
 
     def take(self, positions: np.ndarray) -> pa.Array:
-        """The values at these flat positions, none of which is missing."""
-        return self.values.take(pa.array(positions if self.codes is None else self.codes[positions]))
+        """The values at these flat positions, in the one Arrow type of their kind; checked."""
+        if len(self.parts) == 1 and (codes := self.parts[0].codes) is not None:
+            self.check()
+            part, codes = self.parts[0], codes[positions]
+            return part.values.cast(ARROW_TYPES[self.kind or EMPTY]).take(pa.array(codes, mask=codes < 0))
+        return self.plain().take(pa.array(positions))
 
     def first(self, places: np.ndarray) -> tuple[int, Any]:
         """The first place that this flat bool array marks, and its value."""

@@ -87,3 +87,12 @@ def out_of_range(ids: np.ndarray, outside: np.ndarray, size: int) -> str:
         f"index out of range in self: id {ids.reshape(-1)[first]}{where(first, ids.shape)} "
         f"({int(outside.sum()):,} of {ids.size:,} ids are out of range); the vocabulary has the ids [0, {size})"
     )
+
+
+def full(begin: str, values: "pa.Array", ids: np.ndarray, limit: int) -> str:
+    """A growing vocabulary that has no room for some of these values, told once."""
+    first = values[int((ids < 0).argmax())].as_py()
+    return (
+        f"{begin}the vocabulary is full: it has max_size={limit:,} categories, so {show(first)} and all other new "
+        "values are unknown from now on. Prune it, or make it with a larger max_size"
+    )

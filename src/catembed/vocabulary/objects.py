@@ -33,9 +33,8 @@ _SUBCLASSES = ((str, "string"), (bytes, "bytes"), ((int, np.integer), "integer")
 _INT64 = range(-(2**63), 2**63)
 
 
-def from_objects(values: list[Any], shape: Shape) -> tuple[pa.Array, str | None]:
-    """A list of Python, NumPy or pandas scalars as an Arrow array, and its kind (None: all missing)."""
-    types = set(map(type, values))
+def from_objects(values: list[Any], types: set[type], shape: Shape) -> tuple[pa.Array, str | None]:
+    """A list of Python, NumPy or pandas scalars of these types as an Arrow array, and its kind (None: all missing)."""
     kind = _common_kind(values, types, shape)
     if kind is None:
         return pa.nulls(len(values)), None

@@ -10,7 +10,7 @@ import difflib
 import numpy as np
 import pyarrow as pa
 
-from catembed.vocabulary.stored import to_arrays
+from catembed.vocabulary.forms import to_store
 
 _MOST_CANDIDATES = 1_000
 _LONGEST = 100
@@ -32,8 +32,8 @@ def _candidates(wanted: bytes, categories: pa.Array) -> np.ndarray:
     """Places of the categories to compare with, told from their bytes without making Python objects."""
     if len(categories) <= _MOST_CANDIDATES:
         return np.arange(len(categories))
-    arrays = to_arrays(categories, "string")
-    octets, offsets = arrays["categories.bytes"], arrays["categories.offsets"]
+    octets, offsets = to_store(categories)
+    assert offsets is not None  # they are strings
     lengths = np.diff(offsets)
     places = np.flatnonzero(np.abs(lengths - len(wanted)) <= max(2, len(wanted) // 4))
     lengths = lengths[places]

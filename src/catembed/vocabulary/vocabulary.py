@@ -1,43 +1,35 @@
 """``Vocabulary``: which category has which id, and what happens to values that have none.
 
-Rules: reserved ids come first (the missing row, then the unknown row), so ids stay stable as a vocabulary
-grows; missing and unseen are never the same thing unless asked for; values are compared by value within one
-kind, never across kinds. A vocabulary never changes, so threads and forked workers may share it.
+Rules: reserved ids come first (the missing row, then the unknown row or the buckets), so ids stay stable as a
+vocabulary grows; an id, once given, never moves; missing and unseen are never the same thing unless asked for; values
+are compared by value within one kind, never across kinds. Any number of threads may encode while one adds.
 
-pyarrow is loaded by the first vocabulary made, not by importing this module.
+pyarrow and Numba are loaded by the first vocabulary made, not by importing this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from catembed.errors import FormatError, OutOfRangeError, UnseenCategoryError, VocabularyError
+from catembed.errors import FormatError, VocabularyError
 from catembed.vocabulary import messages
-from catembed.vocabulary.arguments import ORDERS, check_choice, check_policies, column_name, id_array, positive
+from catembed.vocabulary.arguments import check_name, column_name
+from catembed.vocabulary.encoding import label, read
+from catembed.vocabulary.growing import Growing
+from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import EMPTY, show
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from catembed.vocabulary.kinds import Column
+    from catembed.vocabulary.index import Index
 
 
-class _Unknown:
-    """What ``decode`` gives for the unknown row: there is one such object, ``Vocabulary.UNKNOWN``."""
-
-    def __repr__(self) -> str:
-        return "<unknown>"
-
-    def __reduce__(self) -> str:
-        return "Vocabulary.UNKNOWN"
-
-
-class Vocabulary:
+class Vocabulary(Growing):
     """The categories of a column and their ids.
 
     Args:
@@ -45,14 +37,21 @@ class Vocabulary:
             timestamps, as a list, NumPy, pandas, polars or Arrow column, or anything with the Arrow C
             interface. Their order is kept: the first category has the first id after the reserved ones.
         unseen: what ``encode`` does with a value that is no category: ``"error"`` raises
-            ``UnseenCategoryError``, ``"unknown"`` gives it the id of the unknown row.
+            ``UnseenCategoryError``, ``"unknown"`` gives it the id of the unknown row, ``"hash"`` that of one of
+            ``buckets`` rows, always the same one; ``"grow"`` makes it a category where ``encode(…, grow=True)`` asks
+            for that (a ``CategoryEmbedding`` does in training), and gives it the id of the unknown row elsewhere.
         missing: what it does with None, NaN, NaT and ``pandas.NA``: ``"error"`` raises, ``"own"`` gives them a
             row of their own, ``"unknown"`` the unknown row.
+        buckets: how many rows unseen values share; for ``unseen="hash"``.
+        min_count: with ``unseen="grow"``, how often a value must have been seen to become a category; until then
+            it is unknown. Counted exactly.
+        max_size: with ``unseen="grow"``, at most this many categories (reserved rows not counted); values that come
+            later are unknown, of which a warning tells once.
         name: the column's name, for error messages.
 
     Raises:
         VocabularyError: duplicates, missing values, values of several kinds or of no kind that can be a
-            category, an unknown policy.
+            category, policies that do not exist or do not go together.
 
     >>> fruit = Vocabulary(["apple", "banana", "candy"])
     >>> fruit.encode(["banana", "apple"])
@@ -64,268 +63,217 @@ class Vocabulary:
     catembed.errors.UnseenCategoryError: 1 unseen value at position 0: 'bananna' (did you mean 'banana'?); ...
     >>> Vocabulary(["apple"], unseen="unknown", missing="own").encode(["apple", None, "kiwi"])
     tensor([2, 0, 1])
+    >>> growing = Vocabulary(["apple"], unseen="grow")
+    >>> growing.encode(["kiwi", "apple"]), growing.encode(["kiwi", "apple"], grow=True), growing.encode("kiwi")
+    (tensor([0, 1]), tensor([2, 1]), tensor(2))
     """
 
-    UNKNOWN = _Unknown()
-
     def __init__(
-        self, categories: Any, *, unseen: str = "error", missing: str = "error", name: str | None = None
+        self,
+        categories: Any,
+        *,
+        unseen: str = "error",
+        missing: str = "error",
+        buckets: int | None = None,
+        min_count: int = 1,
+        max_size: int | None = None,
+        name: str | None = None,
     ) -> None:
         name = column_name(categories) if name is None else name
-        check_policies(unseen, missing, name)
-        column = _read(categories, name)
+        check_name(name)
+        policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
+        if unseen != "grow" and (min_count, max_size) != (1, None):
+            raise VocabularyError(
+                f'min_count and max_size are for unseen="grow", or for Vocabulary.fit (got unseen={unseen!r})'
+            )
+        column = read(categories, name)
         if len(column.shape) != 1:
             raise VocabularyError(
-                f"{_label(name)}categories must be a one-dimensional column, got shape {column.shape}; "
+                f"{label(name)}categories must be a one-dimensional column, got shape {column.shape}; "
                 "a single category is written [value]"
             )
         if column.missing().any():
             advice = "leave them out, and make the vocabulary with"
-            raise VocabularyError(_label(name) + messages.missing(column, advice))
+            raise VocabularyError(label(name) + messages.missing(column, advice))
+        if max_size is not None and column.shape[0] > max_size:
+            raise VocabularyError(f"{label(name)}{column.shape[0]:,} categories are more than max_size={max_size:,}")
         # A copy: the column may share memory with an array that its owner goes on changing.
         values = column.plain().take(np.arange(column.shape[0]))
-        self._set(values, column.kind or EMPTY, unseen, missing, name)
+        self._set(values, column.kind or EMPTY, policies, name)
 
     @classmethod
     def fit(
         cls,
         column: Any,
         *,
+        field: str | None = None,
         min_count: int = 1,
         max_size: int | None = None,
         order: str = "frequency",
         unseen: str = "error",
         missing: str = "error",
+        buckets: int | None = None,
         name: str | None = None,
+        progress: bool = False,
     ) -> Vocabulary:
-        """Learn a vocabulary from a column of any shape, with the count of every id.
+        """Learn a vocabulary from a column of any shape and size, with the count of every id.
 
         Args:
             column: as ``Vocabulary`` takes it, duplicates and (unless ``missing="error"``) missing values
-                allowed. Levels of a categorical that no row uses are no categories.
+                allowed; or an iterator of such columns, the batches of one too large for memory; or, with ``field``,
+                files: a path, a glob or a list of them. Levels of a categorical that no row uses are no categories.
+            field: which column of the files (Parquet, CSV, Arrow) to learn from; several in one pass: ``fit_fields``.
             min_count: values seen less often are left out.
             max_size: at most this many categories (reserved rows not counted): the most frequent ones, ties
                 going to the smaller value.
             order: ``"frequency"`` (most frequent first, ties by value), ``"sorted"`` (by value; text by code
                 point) or ``"first"`` (by first appearance). It decides ids, not which values are kept.
-            unseen: as in ``Vocabulary``. With ``"error"``, values left out here raise when encoded.
+            unseen: as in ``Vocabulary``. With ``"error"``, values left out here raise when encoded; with ``"grow"``,
+                ``min_count`` and ``max_size`` also hold for values to come.
             missing: as in ``Vocabulary``.
+            buckets: as in ``Vocabulary``.
             name: the column's name, for error messages.
+            progress: show a bar on standard error while files are read.
 
         >>> v = Vocabulary.fit(["b", "a", "b", "c", None], max_size=2, unseen="unknown", missing="own")
         >>> list(v), v.counts.tolist()  # the ids are: missing, unknown, 'b', 'a'
         (['b', 'a'], [1, 1, 2, 1])
+        >>> list(Vocabulary.fit(iter([["b", "a"], ["c", "b"]])))  # in batches
+        ['b', 'a', 'c']
         """
-        from catembed.vocabulary import fit
+        from catembed.vocabulary import learning
 
+        check_name(name)
+        policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
+        if field is not None:
+            learned = learning.from_files(column, [field], policies, order, progress)[field]
+            return cls._learned(learned, policies, name or field)
         name = column_name(column) if name is None else name
-        check_policies(unseen, missing, name)
-        check_choice(order, "order", ORDERS)
-        min_count = positive(min_count, "min_count")
-        max_size = None if max_size is None else positive(max_size, "max_size")
-        read = _read(column, name)
-        if read.shape == ():
-            raise VocabularyError(f"{_label(name)}fit learns from a column, got a single value: {show(column)}")
-        gone = int(read.missing().sum())
-        if gone and missing == "error":
-            raise VocabularyError(_label(name) + messages.missing(read, "drop or fill them, or choose"))
-        values, often = fit.count(read.plain())
-        kept = fit.select(values, often, min_count=min_count, max_size=max_size, order=order)
-        cut = int(often.sum() - often[kept].sum())
-        reserved = [gone] if missing == "own" else []
-        if unseen == "unknown":
-            reserved.append(cut + (gone if missing == "unknown" else 0))
+        return cls._learned(learning.from_column(column, policies, order, name), policies, name)
+
+    @classmethod
+    def fit_fields(
+        cls,
+        files: Any,
+        fields: Sequence[str],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        order: str = "frequency",
+        unseen: str = "error",
+        missing: str = "error",
+        buckets: int | None = None,
+        progress: bool = False,
+    ) -> dict[str, Vocabulary]:
+        """Learn the vocabularies of several columns in one pass over files; all else as in ``fit``."""
+        from catembed.vocabulary import learning
+
+        policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
+        learned = learning.from_files(files, fields, policies, order, progress)
+        return {field: cls._learned(learned[field], policies, field) for field in fields}
+
+    @classmethod
+    def _learned(cls, learned: Any, policies: Policies, name: str | None) -> Vocabulary:
+        """A vocabulary of categories that were counted."""
         self = cls.__new__(cls)
-        self._set(values.take(kept), read.kind or EMPTY, unseen, missing, name)
-        self._counts = _read_only(np.concatenate([np.array(reserved, np.int64), often[kept]]))
+        self._set(learned.values, learned.kind or EMPTY, policies, name)
+        cut = learned.cut.copy()
+        if policies.missing == "unknown":
+            cut[0] += learned.missing
+        reserved = [np.array([learned.missing])] if policies.missing == "own" else []
+        reserved += [] if policies.unseen == "error" else [cut]
+        self._counts = np.concatenate([*reserved, learned.counts]).astype(np.int64)
         return self
 
-    def _set(self, categories: pa.Array, kind: str, unseen: str, missing: str, name: str | None) -> None:
+    def _set(self, categories: pa.Array, kind: str, policies: Policies, name: str | None) -> None:
+        from catembed.vocabulary.forms import to_store
         from catembed.vocabulary.index import Index
 
-        self._categories, self._kind, self._name = categories, kind, name
-        self._unseen, self._missing = unseen, missing
-        self._counts: np.ndarray | None = None
-        self._index = Index(categories)
-        if self._index.distinct < len(categories):
-            raise VocabularyError(_label(name) + messages.duplicates(categories))
+        self._use(Index(*to_store(categories)), kind, policies, name)
+        if self._index.duplicate is not None:
+            raise VocabularyError(label(name) + messages.duplicates(categories))
 
-    # What it is
+    def _with(self, categories: pa.Array, counts: np.ndarray | None, kind: str | None = None) -> Vocabulary:
+        """A vocabulary of other categories, with this one's policies and name."""
+        other = Vocabulary.__new__(Vocabulary)
+        other._set(categories, kind or self._kind, self._policies, self._name)
+        other._counts = None if counts is None else counts.copy()
+        return other
 
-    @property
-    def kind(self) -> str:
-        """``"string"``, ``"bytes"``, ``"integer"``, ``"boolean"``, ``"date"``, ``"timestamp"``, ``"timestamp[UTC]"``
-        (those with a time zone) or ``"empty"`` (made from no values).
-        """
-        return self._kind
+    def _use(self, index: Index, kind: str, policies: Policies, name: str | None) -> None:
+        self._index, self._kind, self._policies, self._name = index, kind, policies, name
+        self._reserved = policies.num_reserved  # looked up for each single value
+        self._counts = None
+        self._waiting = None
+        self._told_full = False
+        self._shown = self._digest = None
 
-    @property
-    def unseen(self) -> str:
-        """The policy for values that are no category: ``"error"`` or ``"unknown"``."""
-        return self._unseen
-
-    @property
-    def missing(self) -> str:
-        """The policy for missing values: ``"error"``, ``"unknown"`` or ``"own"``."""
-        return self._missing
-
-    @property
-    def name(self) -> str | None:
-        """The column's name, used in error messages."""
-        return self._name
-
-    @property
-    def categories(self) -> pa.Array:
-        """The categories in id order, without the reserved ids, as a ``pyarrow.Array``."""
-        return self._categories
-
-    @property
-    def counts(self) -> np.ndarray | None:
-        """How often each id occurred in the fitted column (int64, read-only, reserved ids included), or None.
-
-        The unknown row counts the values that ``min_count`` and ``max_size`` cut off.
-        """
-        return self._counts
-
-    @property
-    def num_reserved(self) -> int:
-        """How many reserved ids come before the first category: 0, 1 or 2."""
-        return (self._missing == "own") + (self._unseen == "unknown")
-
-    @property
-    def missing_id(self) -> int | None:
-        """The id of the row that missing values have to themselves, or None."""
-        return 0 if self._missing == "own" else None
-
-    @property
-    def unknown_id(self) -> int | None:
-        """The id of the unknown row, or None."""
-        return self.num_reserved - 1 if self._unseen == "unknown" else None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hex SHA-256 of kind, policies and categories in id order; not of counts or name.
-
-        Two vocabularies with one fingerprint give every value the same id.
-        """
-        from catembed.vocabulary import stored
-
-        return stored.fingerprint(self._categories, self._kind, self._unseen, self._missing)
-
-    def __len__(self) -> int:
-        """How many ids there are, reserved ones included."""
-        return len(self._categories) + self.num_reserved
-
-    def __iter__(self) -> Iterator[Any]:
-        """The categories as Python values in id order, without the reserved ids."""
-        return (value.as_py() for value in self._categories)
-
-    def __contains__(self, value: Any) -> bool:
-        """Whether a single value is a category; a value of another kind (``"1"`` for ``1``) is not."""
-        try:
-            column = _read(value, self._name)
-        except VocabularyError:
-            return False
-        if column.shape != ():
-            raise TypeError(f"'in' asks about one category, got a column of shape {column.shape}")
-        return bool(self._index.find(column.values)[0] >= 0)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Vocabulary):
-            return NotImplemented
-        if (self._kind, self._unseen, self._missing) != (other._kind, other._unseen, other._missing):
-            return False
-        return self._categories.equals(other._categories)
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-    def __repr__(self) -> str:
-        shown = [show(value) for value in self._categories[:3].to_pylist()]
-        if len(self._categories) > len(shown):
-            shown.append(f"… {len(self._categories) - len(shown):,} more")
-        options = {"unseen": self._unseen, "missing": self._missing, "name": self._name}
-        given = [f"{key}={value!r}" for key, value in options.items() if value not in ("error", None)]
-        categories = f"[{', '.join(shown)}]"
-        return f"Vocabulary({', '.join([categories, *given])})"
-
-    # Categories to ids and back
-
-    def encode(self, column: Any) -> torch.Tensor:
-        """The id of every value: an int64 tensor of the column's shape (a single value gives shape ``()``).
-
-        Args:
-            column: any column ``Vocabulary`` takes, a single value, a nested list, an array or tensor of any
-                number of dimensions. Categoricals count by value, never by code.
+    def rename(self, names: Mapping[Any, Any]) -> Vocabulary:
+        """A vocabulary in which some categories have other values, and all have the ids they had.
 
         Raises:
-            UnseenCategoryError: a value is no category and ``unseen="error"``, or missing and
-                ``missing="error"``.
-            VocabularyError: the column is of another kind than the categories, or no column at all.
+            UnseenCategoryError: a key that is no category.
+            VocabularyError: a new value that is a category already, or of another kind.
 
-        >>> Vocabulary([10, 20, 30]).encode([[10], [30]])
-        tensor([[0],
-                [2]])
-        >>> Vocabulary([10, 20, 30]).encode("10")
-        Traceback (most recent call last):
-        catembed.errors.VocabularyError: the column holds strings ('10'), but the ...
+        >>> list(Vocabulary(["appel", "banana"]).rename({"appel": "apple"}))
+        ['apple', 'banana']
         """
-        read = _read(column, self._name)
-        ids = read.spread(self._index.find(read.values)) + self.num_reserved
-        strange = ids < self.num_reserved
-        if strange.any():
-            self._place(ids, strange, read)
-        return torch.from_numpy(ids).reshape(read.shape)
+        from catembed.vocabulary import reshape
 
-    def _place(self, ids: np.ndarray, strange: np.ndarray, column: Column) -> None:
-        """Give the places that hold no category their reserved ids, or raise."""
-        gone = column.missing()
-        strange = strange & ~gone
-        if strange.any() and column.kind != self._kind and self._kind != EMPTY:
-            raise VocabularyError(_label(self._name) + messages.mismatch(column, strange, self._kind))
-        if gone.any():
-            if self._missing == "error":
-                advice = "the vocabulary has no row for them; drop or fill them, or make it with"
-                raise UnseenCategoryError(_label(self._name) + messages.missing(column, advice))
-            ids[gone] = self.missing_id if self._missing == "own" else self.unknown_id
-        if strange.any():
-            if self._unseen == "error":
-                message = messages.unseen(column, strange, self._categories)
-                raise UnseenCategoryError(_label(self._name) + message)
-            ids[strange] = self.unknown_id
+        return reshape.renamed(self, names)
 
-    def decode(self, ids: Any) -> Any:
-        """The category of every id, as a Python value or a nested list of the shape of ``ids``.
-
-        The missing row gives None and the unknown row ``Vocabulary.UNKNOWN``, which prints as
-        ``<unknown>``: no category can be mistaken for either.
+    def prune(self, keep: Any) -> tuple[Vocabulary, torch.Tensor]:
+        """A vocabulary of some of the categories, and for each of its ids the id it has here: the rows to keep.
 
         Args:
-            ids: integers: a tensor, an array, a nested list or a single one.
+            keep: ids to keep, or a bool mask over all ids. Reserved ids are kept in any case; the order of ids is.
 
         Raises:
             OutOfRangeError: an id outside ``[0, len(vocabulary))``.
-            TypeError: ids that are no integers.
+            VocabularyError: a mask of another length.
 
-        >>> Vocabulary(["a", "b"], unseen="unknown", missing="own").decode([[0, 1], [2, 3]])
-        [[None, <unknown>], ['a', 'b']]
+        >>> fruit = Vocabulary.fit(["a", "b", "a", "c"], unseen="unknown")
+        >>> frequent, rows = fruit.prune(fruit.counts > 1)
+        >>> list(frequent), rows  # weight[rows] is the table of the frequent ones
+        (['a'], tensor([0, 1]))
         """
-        array = id_array(ids)
-        outside = (array < 0) | (array >= len(self))
-        if outside.any():
-            raise OutOfRangeError(_label(self._name) + messages.out_of_range(array, outside, len(self)))
-        flat = array.astype(np.int64).reshape(-1)
-        values = np.full(flat.shape, None, object)
-        values[flat == self.unknown_id] = self.UNKNOWN
-        known = flat >= self.num_reserved
-        taken = self._categories.take(flat[known] - self.num_reserved).to_pylist()
-        values[known] = np.fromiter(taken, object, len(taken))
-        return values.reshape(array.shape).tolist()
+        from catembed.vocabulary import reshape
+
+        return reshape.pruned(self, keep)
+
+    def merge(
+        self, *others: Vocabulary, order: str | None = None, min_count: int = 1, max_size: int | None = None
+    ) -> tuple[Vocabulary, tuple[torch.Tensor, ...]]:
+        """A vocabulary of the categories of several; and for each of them, this one first, where each of its ids went.
+
+        Counts are added up. Policies are those of this vocabulary. An id without a counterpart maps to -1: a category
+        that is cut, or a row for missing or unseen values that this vocabulary does not have.
+
+        Args:
+            others: vocabularies of the same kind.
+            order: None leaves the ids of this vocabulary as they are, and gives new categories the next ones. An order
+                of ``fit``, with its ``min_count`` and ``max_size``, gives what fitting all their columns at once would
+                have given, if each was fitted uncut (for ``"first"``: in that order).
+            min_count: as in ``fit``; only with an ``order``.
+            max_size: as in ``fit``; only with an ``order``.
+
+        Raises:
+            VocabularyError: vocabularies of other kinds; an ``order`` where one has no counts.
+
+        >>> merged, (here, there) = Vocabulary(["a", "b"]).merge(Vocabulary(["c", "b"]))
+        >>> list(merged), here, there
+        (['a', 'b', 'c'], tensor([0, 1]), tensor([2, 1]))
+        """
+        from catembed.vocabulary import reshape
+
+        return reshape.merged([self, *others], order, min_count, max_size)
 
     # As it is stored
 
-    def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def to_arrays(self, *, index: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The vocabulary as a plain JSON header and plain arrays: the form that is stored.
+
+        ``index=True`` adds the hash table, so that reading need not build it.
 
         >>> header, arrays = Vocabulary(["a", "bc"]).to_arrays()
         >>> arrays["categories.bytes"].tobytes(), arrays["categories.offsets"].tolist()
@@ -333,71 +281,74 @@ class Vocabulary:
         """
         from catembed.vocabulary import stored
 
-        arrays = stored.to_arrays(self._categories, self._kind)
-        if self._counts is not None:
-            arrays["counts"] = self._counts
-        header = {
-            "kind": self._kind,
-            "unseen": self._unseen,
-            "missing": self._missing,
-            "name": self._name,
-            "fingerprint": self.fingerprint,
-        }
+        with self._change():
+            arrays = stored.to_arrays("categories", *self._index.arrays(), self._kind)
+            if self._counts is not None:
+                arrays["counts"] = cast(np.ndarray, self.counts)
+            if self._waiting is not None:
+                octets, offsets, seen = self._waiting.waiting(self.min_count)
+                arrays |= stored.to_arrays("waiting", octets, offsets, self._kind) | {"waiting.counts": seen}
+            header = {
+                "kind": self._kind,
+                "name": self._name,
+                "fingerprint": self.fingerprint,
+                **self._policies.stored(),
+            }
+            if index:
+                arrays["index"] = self._index.table()
+                header["index_seed"] = self._index.seed
+        for array in arrays.values():
+            array.setflags(write=False)
         return header, arrays
 
     @classmethod
-    def from_arrays(cls, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Vocabulary:
+    def from_arrays(
+        cls, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, verify: bool = True
+    ) -> Vocabulary:
         """The vocabulary that ``to_arrays`` gave, which need not be trusted: everything is checked.
 
-        The arrays are used where they are, not copied.
+        The arrays are used where they are, not copied. ``verify=False`` leaves out, for more than 16 MiB of arrays,
+        what would read all of them: whatever they hold, a value is then found by its own bytes or not at all, and
+        nothing outside of them is read.
 
         Raises:
             FormatError: an unknown key, kind or policy, offsets that decrease or leave the bytes, invalid
-                UTF-8, duplicates, counts that do not fit, categories that do not match the fingerprint.
+                UTF-8, duplicates, counts that do not fit, categories that do not match the fingerprint or the index.
         """
         from catembed.vocabulary import stored
+        from catembed.vocabulary.restored import Reader
 
         given = stored.read_header(header)
-        categories = stored.from_arrays(arrays, given["kind"])
         self = cls.__new__(cls)
         try:
-            check_policies(given["unseen"], given["missing"], given["name"])
-            self._set(categories, given["kind"], given["unseen"], given["missing"], given["name"])
+            check_name(given["name"])
+            policies = Policies.checked(*(given[key] for key in Policies.__slots__))
         except VocabularyError as fact:
             raise FormatError(f"stored vocabulary: {fact}") from None
-        self._counts = _read_only(stored.read_counts(arrays, len(self)))
-        if self.fingerprint != given["fingerprint"]:
+        stored_parts = Reader(given, arrays, verify)
+        self._use(stored_parts.index(), given["kind"], policies, given["name"])
+        self._counts = stored_parts.counts(len(self))
+        self._waiting = stored_parts.waiting()
+        if stored_parts.whole and self.fingerprint != given["fingerprint"]:
             raise FormatError(
-                f"{_label(self._name)}the stored categories do not match their fingerprint: stored is "
+                f"{label(self._name)}the stored categories do not match their fingerprint: stored is "
                 f"{show(given['fingerprint'])}, they have {self.fingerprint!r}; the data is damaged"
             )
+        self._digest = len(self._index), given["fingerprint"]
         return self
 
     def __copy__(self) -> Vocabulary:
-        return self  # it never changes
+        """A vocabulary of its own: what one learns, the other does not. Categories are shared until one grows."""
+        with self._change():
+            other = Vocabulary.__new__(Vocabulary)
+            other._use(self._index.copy(), self._kind, self._policies, self._name)
+            other._counts = None if self._counts is None else self._counts.copy()
+            other._waiting = None if self._waiting is None else self._waiting.copy()
+            other._digest = self._digest
+        return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Vocabulary:
-        return self
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vocabulary.from_arrays, self.to_arrays()
-
-
-def _read_only(counts: np.ndarray | None) -> np.ndarray | None:
-    if counts is not None:
-        counts = counts.view()
-        counts.setflags(write=False)
-    return counts
-
-
-def _label(name: str | None) -> str:
-    return "" if name is None else f"column {name!r}: "
-
-
-def _read(column: Any, name: str | None) -> Column:
-    from catembed.vocabulary import columns
-
-    try:
-        return columns.read(column)
-    except VocabularyError as fact:
-        raise VocabularyError(_label(name) + str(fact)) from None

@@ -1,0 +1,62 @@
+"""`WaitingRoom`: values on their way into a growing vocabulary, counted exactly until they have been seen often enough.
+
+Its memory is that of the values waiting; those admitted are cleared out by and by. The caller holds the lock.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from catembed.vocabulary.index import Index
+
+__all__ = ["WaitingRoom"]
+
+_CLEAR_FROM = 1024  # values admitted, from which on the room is worth clearing
+
+
+class WaitingRoom:
+    """How often values have been seen that are no categories yet."""
+
+    def __init__(self, octets: np.ndarray, offsets: np.ndarray | None, counts: np.ndarray) -> None:
+        self._index = Index(octets, offsets)
+        self._counts = counts  # one for each value; an admitted one stays, with its count, until the room is cleared
+        self._admitted = 0
+
+    @classmethod
+    def empty(cls, *, text: bool) -> WaitingRoom:
+        """A room without values: of text, or of values of eight bytes."""
+        return cls(np.empty(0, np.uint8), np.zeros(1, np.int64) if text else None, np.zeros(0, np.int64))
+
+    def see(self, values, min_count: int) -> np.ndarray:
+        """Count ``values`` (``Spans``, none missing): which of them have been seen ``min_count`` times now; bool.
+
+        All occurrences in one call count before any is admitted, so equal values fare alike.
+        """
+        ids = self._index.add(values)
+        distinct, times = np.unique(ids, return_counts=True)
+        self._counts = np.pad(self._counts, (0, len(self._index) - len(self._counts)))
+        before = self._counts[distinct]
+        self._counts[distinct] = before + times
+        self._admitted += int(((before < min_count) & (before + times >= min_count)).sum())
+        ready = self._counts[ids] >= min_count
+        if self._admitted >= max(_CLEAR_FROM, len(self._counts) // 2):
+            self.__init__(*self.waiting(min_count))
+        return ready
+
+    def waiting(self, min_count: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Bytes, offsets and counts of the values that still wait."""
+        octets, offsets = self._index.arrays()
+        keep = np.flatnonzero(self._counts < min_count)
+        if offsets is None:
+            return octets.view(np.int64)[keep].view(np.uint8), None, self._counts[keep]
+        lengths = np.diff(offsets)[keep]
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        source = np.repeat(offsets[keep] - ends[:-1], lengths) + np.arange(ends[-1])
+        return octets[source], ends, self._counts[keep]
+
+    def copy(self) -> WaitingRoom:
+        """A room of its own with the same values."""
+        octets, offsets = self._index.arrays()
+        room = WaitingRoom(octets, offsets, self._counts.copy())
+        room._admitted = self._admitted
+        return room

@@ -1,0 +1,150 @@
+"""What a vocabulary is: its kind, policies, categories and counts, and equality by them. Read, never written, here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from catembed.vocabulary.policies import Policies
+from catembed.vocabulary.text import show
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from catembed.vocabulary.index import Index
+
+__all__ = ["Described"]
+
+
+class Described:
+    """The facts of a ``Vocabulary``, which is the only class made from this one."""
+
+    _index: Index
+    _kind: str
+    _policies: Policies
+    _reserved: int
+    _name: str | None
+    _counts: np.ndarray | None  # may be shorter than there are ids: those that came since have none
+    _shown: tuple[int, pa.Array] | None
+    _digest: tuple[int, str] | None
+
+    @property
+    def kind(self) -> str:
+        """``"string"``, ``"bytes"``, ``"integer"``, ``"boolean"``, ``"date"``, ``"timestamp"``, ``"timestamp[UTC]"``
+        (those with a time zone) or ``"empty"`` (made from no values).
+        """
+        return self._kind
+
+    @property
+    def unseen(self) -> str:
+        """The policy for values that are no category: ``"error"``, ``"unknown"``, ``"hash"`` or ``"grow"``."""
+        return self._policies.unseen
+
+    @property
+    def missing(self) -> str:
+        """The policy for missing values: ``"error"``, ``"unknown"`` or ``"own"``."""
+        return self._policies.missing
+
+    @property
+    def buckets(self) -> int | None:
+        """How many rows unseen values share with ``unseen="hash"``, else None."""
+        return self._policies.buckets
+
+    @property
+    def min_count(self) -> int:
+        """How often a value must be seen to become a category."""
+        return self._policies.min_count
+
+    @property
+    def max_size(self) -> int | None:
+        """How many categories there may be at most, reserved rows not counted, or None."""
+        return self._policies.max_size
+
+    @property
+    def name(self) -> str | None:
+        """The column's name, used in error messages."""
+        return self._name
+
+    @property
+    def categories(self) -> pa.Array:
+        """The categories in id order, without the reserved ids, as a ``pyarrow.Array``; text is not copied."""
+        from catembed.vocabulary.forms import from_store
+
+        octets, offsets = self._index.arrays()
+        count = len(octets) // 8 if offsets is None else len(offsets) - 1
+        shown = self._shown
+        if shown is None or shown[0] != count:
+            shown = self._shown = count, from_store(octets, offsets, self._kind)
+        return shown[1]
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How often each id occurred in what was fitted and observed: int64, reserved ids included; or None.
+
+        The unknown row and the buckets count the values that ``min_count`` and ``max_size`` cut off.
+        """
+        if self._counts is None:
+            return None
+        counts = np.concatenate([self._counts, np.zeros(len(self) - len(self._counts), np.int64)])
+        counts.setflags(write=False)
+        return counts
+
+    @property
+    def num_reserved(self) -> int:
+        """How many reserved ids come before the first category."""
+        return self._reserved
+
+    @property
+    def missing_id(self) -> int | None:
+        """The id of the row that missing values have to themselves, or None."""
+        return self._policies.missing_id
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the unknown row, or None; with ``unseen="hash"`` there is none, but buckets."""
+        return self._policies.unknown_id
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of kind, policies and categories in id order; not of counts or name.
+
+        Two vocabularies with one fingerprint give every value the same id.
+        """
+        from catembed.vocabulary import stored
+
+        octets, offsets = self._index.arrays()
+        count = len(octets) // 8 if offsets is None else len(offsets) - 1
+        digest = self._digest
+        if digest is None or digest[0] != count:
+            digest = self._digest = count, stored.fingerprint(octets, offsets, self._kind, self._policies)
+        return digest[1]
+
+    def __len__(self) -> int:
+        """How many ids there are, reserved ones included."""
+        return len(self._index) + self._reserved
+
+    def __iter__(self) -> Iterator[Any]:
+        """The categories as Python values in id order, without the reserved ids."""
+        return (value.as_py() for value in self.categories)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Described):
+            return NotImplemented
+        if (self._kind, self._policies.identity()) != (other._kind, other._policies.identity()):
+            return False
+        return self.categories.equals(other.categories)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        categories = self.categories
+        shown = [show(value) for value in categories[:3].to_pylist()]
+        if len(categories) > len(shown):
+            shown.append(f"… {len(categories) - len(shown):,} more")
+        options = {key: getattr(self, key) for key in (*Policies.__slots__, "name")}
+        given = [f"{key}={value!r}" for key, value in options.items() if value not in ("error", None, 1)]
+        shown = f"[{', '.join(shown)}]"
+        return f"Vocabulary({', '.join([shown, *given])})"

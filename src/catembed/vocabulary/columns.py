@@ -19,7 +19,7 @@ from pyarrow import types
 from catembed.errors import VocabularyError
 from catembed.vocabulary.buffers import from_arrow, from_numpy, kind_of_text
 from catembed.vocabulary.kinds import ARROW_TYPES, Column, Part, Shape, validate
-from catembed.vocabulary.objects import from_objects, is_missing
+from catembed.vocabulary.objects import from_objects, from_texts, is_missing
 from catembed.vocabulary.text import EMPTY, PLURALS, show, where
 
 # bytearray and memoryview would otherwise pass as sequences of integers.
@@ -62,6 +62,8 @@ def read(column: Any) -> Column:
 
 
 def _of_objects(values: list[Any], shape: Shape, seen: set[type] | None = None) -> Column:
+    if seen is None and (texts := from_texts(values)) is not None:
+        return Column((Part(texts),), shape, "string")
     array, kind = from_objects(values, set(map(type, values)) if seen is None else seen, shape)
     return Column((Part(array),), shape, kind)
 
@@ -77,6 +79,8 @@ def _convert(column: Any, converter: Callable[[Any], Any]) -> Any:
 
 
 def _read_nested(values: Sequence[Any]) -> Column:
+    if (texts := from_texts(values)) is not None:
+        return Column((Part(texts),), (len(values),), "string")
     flat, seen, shape = _flatten(values)
     if any(map(_holds_values, seen)):
         return _stack([read(value) for value in flat], shape)

@@ -5,13 +5,16 @@
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
+from catembed.kernels.dispatch import kernel
 from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact, year_of
+from catembed.vocabulary.index import CPU
 from catembed.vocabulary.kinds import ALLOWED, ARROW_TYPES, Shape
 from catembed.vocabulary.text import PLURALS, show, where
 
@@ -44,6 +47,26 @@ def from_objects(values: list[Any], types: set[type], shape: Shape) -> tuple[pa.
         return pa.array(values, type=ARROW_TYPES[kind]), kind
     except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
         raise VocabularyError(_explain(values, shape, error)) from None
+
+
+def from_texts(values: Sequence[Any]) -> pa.Array | None:
+    """A list that holds nothing but strings as an Arrow array, several times faster; None for all other lists.
+
+    Joining looks at each string once, where Arrow, and asking for its type, would each wait for it to come from memory.
+    """
+    if not values or not isinstance(values[0], str):
+        return None
+    try:
+        joined = "\0".join(values).encode()
+    except (TypeError, UnicodeEncodeError):
+        return None
+    parts = kernel("split", CPU)(joined, len(values))
+    if parts is None:  # one of them holds a NUL
+        return None
+    octets, offsets = parts
+    return pa.Array.from_buffers(
+        ARROW_TYPES["string"], len(values), [None, pa.py_buffer(offsets), pa.py_buffer(octets)]
+    )
 
 
 def is_missing(value: object) -> bool:

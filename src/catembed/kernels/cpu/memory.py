@@ -15,6 +15,7 @@ __all__ = [
     "load32",
     "load64",
     "prefetch_address",
+    "store64",
     "trailing_zeros",
 ]
 
@@ -48,6 +49,17 @@ def load32(typingctx, address):
 def load64(typingctx, address):
     """The eight bytes at an address."""
     return types.uint64(types.int64), lambda context, builder, signature, args: _load(builder, args[0], 64)
+
+
+@intrinsic
+def store64(typingctx, address, word):
+    """Write eight bytes at an address."""
+
+    def generate(context, builder, signature, args):
+        builder.store(args[1], builder.inttoptr(args[0], ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint64), generate
 
 
 @intrinsic

@@ -6,7 +6,7 @@ from catembed import functional, optim
 from catembed.errors import FormatError, OutOfRangeError, TableError, UnseenCategoryError, VocabularyError
 from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
 from catembed.optim import warmup
-from catembed.vocabulary import Vocabulary
+from catembed.vocabulary import HashVocabulary, Vocabulary
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "FormatError",
+    "HashVocabulary",
     "OutOfRangeError",
     "TableError",
     "UnseenCategoryError",

@@ -277,7 +277,8 @@ def test_the_vocabulary_can_be_had_from_a_state_dict(layer):
     from catembed.nn.vocabulary_state import from_state
 
     state = layer.state_dict()["_extra_state"]
-    vocabulary = from_state(state)
+    vocabulary, seed = from_state(state)
+    assert seed == layer.fresh_seed
     assert vocabulary == layer.vocabulary
     state.zero_()
     assert list(vocabulary) == FRUIT

@@ -293,7 +293,7 @@ FORGERIES = {
     "counts that do not match": (tensor(vocabulary__counts=torch.arange(2)), "counts"),
     "offsets that decrease": (tensor(vocabulary__categories__offsets=torch.tensor([0, 6, 5, 16])), "offsets"),
     "offsets out of bounds": (tensor(vocabulary__categories__offsets=torch.tensor([0, 5, 11, 99])), "offsets"),
-    "other categories": (tensor(vocabulary__categories__offsets=torch.tensor([0, 4, 11, 16])), "fingerprint"),
+    "other categories": (tensor(vocabulary__categories__offsets=torch.tensor([0, 4, 11, 16])), "index is not that of"),
     "a vocabulary that is none": (lambda t, h: h.update(vocabulary=7), "header of a vocabulary"),
     "no vocabulary": (lambda t, h: h.pop("vocabulary"), "header must have"),
     "another policy": (lambda t, h: h["vocabulary"].update(missing="own"), "counts|ids"),

@@ -2,7 +2,9 @@
 
 Rules: what is given is a column of categories, except a tensor, which holds ids. Where categories are integers or
 bools a tensor could be either, so there it is refused and ``ids=`` says it. The ``state_dict`` has the vocabulary as
-one uint8 tensor, and loading never puts a row under another category than the one it was learned for.
+one uint8 tensor, and loading never puts a row under another category than the one it was learned for. A vocabulary that
+grew has rows at the next lookup: the row of a new category is a pure function of (``fresh_seed``, the category), so its
+value depends neither on the order of arrival nor on the process.
 
 Known limit: under ``torch.compile`` columns are encoded outside the graph; encode them before, and pass tensors.
 """
@@ -16,31 +18,54 @@ import torch
 from torch import Tensor
 
 from catembed.errors import FormatError, VocabularyError
+from catembed.kernels.dispatch import kernel
 from catembed.nn.embedding import Embedding
+from catembed.nn.growth import append_rows, check_growable
 from catembed.nn.match import difference, same_rows
-from catembed.nn.vocabulary_state import from_state, to_state
+from catembed.nn.vocabulary_state import AnyVocabulary, from_state, to_state
 from catembed.optim import exact
-from catembed.vocabulary import Vocabulary
+from catembed.vocabulary import HashVocabulary, Vocabulary
 
 __all__ = ["CategoryEmbedding"]
 
 _NOT_GIVEN: Any = object()
 _CHOICES = ("error", "match")
-_encode = cast("Callable[[Vocabulary, Any], Tensor]", torch.compiler.disable(Vocabulary.encode))
+
+
+def _encoded(vocabulary: AnyVocabulary, column: Any, grow: bool) -> Tensor:
+    return vocabulary.encode(column, grow=grow)
+
+
+def _append_missing(layer: CategoryEmbedding) -> None:
+    """The rows of the categories that have none yet."""
+    weight = layer.embedding.weight
+    missing = len(layer.vocabulary) - len(weight)
+    if missing > 0:
+        keys = torch.from_numpy(layer.vocabulary.category_hashes(len(weight))[:missing])
+        fresh = weight.new_empty((missing, weight.shape[1]))
+        kernel("fresh_rows", weight.device)(fresh.detach(), layer.fresh_seed, keys.to(weight.device))
+        append_rows(layer.embedding, fresh)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
+
+
+# Outside of compiled graphs.
+_encode = cast("Callable[[AnyVocabulary, Any, bool], Tensor]", torch.compiler.disable(_encoded))
+_follow = cast("Callable[[CategoryEmbedding], None]", torch.compiler.disable(_append_missing))
 
 
 class CategoryEmbedding(torch.nn.Module):
     """A trainable row for each category: a column of shape ``(*)`` gives vectors of shape ``(*, embedding_dim)``.
 
     Args:
-        vocabulary: a ``Vocabulary``, or categories of which to make one; the first has the first id.
+        vocabulary: a ``Vocabulary``, or categories of which to make one, of which the first has the first id; or a
+            ``HashVocabulary``, whose ``hashes`` rows for a value are added up.
         embedding_dim: the length of the vectors.
         **embedding_kwargs: all that ``Embedding`` takes besides. ``name`` defaults to the vocabulary's.
 
     Raises:
         VocabularyError: categories that make no vocabulary; see ``Vocabulary``.
 
-    ``layer.vocabulary`` and ``layer.embedding`` are its two parts.
+    ``layer.vocabulary`` and ``layer.embedding`` are its two parts. Where the vocabulary has ``unseen="grow"``, lookups
+    in training make new values categories and give the table a row for each; elsewhere they are unknown.
 
     >>> layer = CategoryEmbedding(["apple", "banana", "candy"], 5)
     >>> layer("banana").shape, torch.equal(layer("banana"), layer.embedding.weight[1])
@@ -68,15 +93,16 @@ class CategoryEmbedding(torch.nn.Module):
     def __init__(self, vocabulary: Any, embedding_dim: int, **embedding_kwargs: Any) -> None:
         super().__init__()
         name = embedding_kwargs.pop("name", None)
-        if not isinstance(vocabulary, Vocabulary):
+        if not isinstance(vocabulary, AnyVocabulary):
             vocabulary = Vocabulary(vocabulary, name=name)
-        self._vocabulary = vocabulary
+        self._vocabulary: AnyVocabulary = vocabulary
+        self.fresh_seed = torch.initial_seed() % 2**64  # of the rows to come; saved with the layer
         self._on_other_vocabulary = "error"
         name = vocabulary.name if name is None else name
         self.embedding = Embedding(len(vocabulary), embedding_dim, **embedding_kwargs, name=name)
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> AnyVocabulary:
         """Which category has which id."""
         return self._vocabulary
 
@@ -121,15 +147,51 @@ class CategoryEmbedding(torch.nn.Module):
         if (categories is _NOT_GIVEN) == (ids is None):
             raise TypeError("a CategoryEmbedding looks up either categories, layer(column), or ids, layer(ids=ids)")
         if ids is not None:
-            return self.embedding(ids)
+            return self._look_up(ids)
         if not (isinstance(categories, Tensor) or torch.overrides.is_tensor_like(categories)):
-            return self.embedding(_encode(self._vocabulary, categories).to(self.embedding.weight.device))
+            grow = self._grows()
+            if grow:
+                check_growable(self.embedding)  # pyright: ignore[reportCallIssue]
+            return self._look_up(_encode(self._vocabulary, categories, grow).to(self.embedding.weight.device))
         if self._vocabulary.kind in ("integer", "boolean"):
             raise TypeError(
                 f"the categories of {self._called()} are {self._vocabulary.kind}s, so a tensor may hold categories "
                 "or ids: layer(ids=...) takes ids, layer(ids=layer.vocabulary.encode(column)) takes categories"
             )
-        return self.embedding(categories)
+        return self._look_up(categories)
+
+    def _look_up(self, ids: Any) -> Tensor:
+        if len(self._vocabulary) != self.embedding.num_embeddings:
+            self.follow_vocabulary()
+        rows = self.embedding(ids)
+        return rows.sum(-2) if isinstance(self._vocabulary, HashVocabulary) and self._vocabulary.hashes > 1 else rows
+
+    def _grows(self) -> bool:
+        """Whether a lookup now is a step of training, in which new values become categories."""
+        return (
+            self._vocabulary.unseen == "grow"
+            and self.training
+            and torch.is_grad_enabled()
+            and self.embedding.weight.requires_grad
+        )
+
+    def follow_vocabulary(self) -> None:
+        """Give the table the rows that a vocabulary which grew has ids for; every lookup does it first.
+
+        The optimiser goes on with the same ``Parameter``: catembed's take up the new rows at their next step.
+
+        Raises:
+            RuntimeError: a table that cannot grow: under DistributedDataParallel, shared with other processes, on the
+                meta device.
+
+        >>> layer = CategoryEmbedding(["apple", "banana"], 5)
+        >>> layer.vocabulary.add(["candy"])
+        tensor([2])
+        >>> layer.follow_vocabulary()
+        >>> layer.embedding
+        Embedding(3, 5)
+        """
+        _follow(self)
 
     def __getitem__(self, categories: Any) -> Tensor:
         """``layer["apple"]``: what ``layer("apple")`` gives; a vector, or many for a list."""
@@ -161,6 +223,7 @@ class CategoryEmbedding(torch.nn.Module):
         >>> type(plain), plain.weight is layer.embedding.weight
         (<class 'torch.nn.modules.sparse.Embedding'>, True)
         """
+        self.follow_vocabulary()
         table = self.embedding
         exact.settle(table.weight)
         plain = torch.nn.Embedding(
@@ -181,13 +244,18 @@ class CategoryEmbedding(torch.nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The vocabulary as one uint8 tensor: the bytes of a file as docs/format.md describes it."""
-        return to_state(self._vocabulary)
+        return to_state(self._vocabulary, self.fresh_seed)
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.follow_vocabulary()  # torch saves this module before its table
+        super()._save_to_state_dict(*args, **kwargs)
 
     def set_extra_state(self, state: Any) -> None:
         """Raise unless the stored vocabulary is this layer's: ``load_state_dict`` decides about all others."""
-        stored = from_state(state)
+        stored, seed = from_state(state)
         if stored != self._vocabulary:
             raise VocabularyError(self._other_vocabulary("", stored))
+        self.fresh_seed = self.fresh_seed if seed is None else seed
 
     def _load_from_state_dict(
         self,
@@ -212,12 +280,16 @@ class CategoryEmbedding(torch.nn.Module):
             missing_keys.remove(extra)
 
     def _compare(self, state_dict: dict[str, Any], prefix: str, state: Any, weight: str) -> None:
-        """Nothing to do if the stored vocabulary is the layer's; else raise, or put the rows in the layer's order."""
+        """Take the stored vocabulary over if it is the layer's, or what it grew to; else raise, or match the rows."""
         try:
-            stored = from_state(state)
+            stored, seed = from_state(state)
         except FormatError as fact:
             raise FormatError(f"{prefix}_extra_state of the state_dict: {fact}") from None
-        if stored == self._vocabulary:
+        if stored == self._vocabulary or self._is_grown(stored, state_dict.get(weight)):
+            if isinstance(self._vocabulary, Vocabulary) and isinstance(stored, Vocabulary) and stored.unseen == "grow":
+                self._vocabulary.take_over(stored)
+                self.follow_vocabulary()
+            self.fresh_seed = self.fresh_seed if seed is None else seed
             return
         kinds = {stored.kind, self._vocabulary.kind} - {"empty"}
         if self._on_other_vocabulary == "error" or len(kinds) > 1 or weight not in state_dict:
@@ -229,7 +301,15 @@ class CategoryEmbedding(torch.nn.Module):
             exact.settle(own)
             state_dict[weight] = _rearranged(own.detach().clone(), rows, *same_rows(self._vocabulary, stored))
 
-    def _other_vocabulary(self, prefix: str, stored: Vocabulary) -> str:
+    def _is_grown(self, stored: AnyVocabulary, rows: Any) -> bool:
+        """Whether the stored vocabulary is what this growing one became later, with rows that fit the table."""
+        own = self._vocabulary
+        if not (isinstance(own, Vocabulary) and isinstance(stored, Vocabulary) and own.unseen == "grow"):
+            return False
+        weight = self.embedding.weight
+        return own.is_start_of(stored) and len(rows) == len(stored) and rows.shape[1:] == weight.shape[1:]
+
+    def _other_vocabulary(self, prefix: str, stored: AnyVocabulary) -> str:
         return (
             f"the state_dict{f' at {prefix[:-1]!r}' if prefix else ''} has another vocabulary than {self._called()}: "
             f"{difference(self._vocabulary, stored)}. Nothing of this layer has changed. Load it into a layer made "

@@ -1,4 +1,4 @@
-"""``save`` and ``load``: a layer as one ``.safetensors`` file, its vocabulary included.
+"""``save`` and ``load``: a layer as one ``.safetensors`` file, its vocabulary included; or a vocabulary alone.
 
 Rules: what is read is a layer like the one saved, or an error; docs/format.md is the contract. Hooks, the training
 flag and frozen rows are not part of it, as they are not of a ``state_dict``.
@@ -16,12 +16,15 @@ from catembed.errors import FormatError
 from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
-from catembed.nn.vocabulary_state import from_tensors, to_tensors
+from catembed.nn.mapped import MappedVocabulary
+from catembed.nn.vocabulary_state import AnyVocabulary, from_tensors, read_seed, to_tensors
 from catembed.storage import read_file, write_file
+from catembed.vocabulary import Vocabulary
 
 __all__ = ["load", "save"]
 
 Layer = Embedding | EmbeddingBag | CategoryEmbedding
+_VOCABULARY = "Vocabulary"  # the content of a file that holds no layer
 
 _KINDS = {kind.__name__: kind for kind in (Embedding, EmbeddingBag, CategoryEmbedding)}
 
@@ -31,12 +34,13 @@ _OPTIONS = ("name", "padding_idx", "max_norm", "norm_type")
 _BAG_OPTIONS = (*_OPTIONS, "mode")
 
 
-def save(path: str | os.PathLike[str], layer: Layer) -> None:
-    """Write a layer to ``path``, with its vocabulary if it has one; a crash at any moment leaves the old file or it.
+def save(path: str | os.PathLike[str], layer: Layer | AnyVocabulary) -> None:
+    """Write a layer, with its vocabulary if it has one, or a vocabulary; a crash leaves the old file or the new one.
 
     Raises:
-        TypeError: something else than an ``Embedding``, ``EmbeddingBag`` or ``CategoryEmbedding``; a subclass too,
-            which would be read as its base; a weight of a dtype that the file cannot hold, or without values.
+        TypeError: something else than an ``Embedding``, ``EmbeddingBag``, ``CategoryEmbedding`` or vocabulary; a
+            subclass too, which would be read as its base; a weight of a dtype that the file cannot hold, or without
+            values.
         ValueError: settings that no layer can be made of, such as a ``name`` that is no text.
         OSError: the file cannot be written; the old one is as it was.
 
@@ -49,12 +53,18 @@ def save(path: str | os.PathLike[str], layer: Layer) -> None:
       (embedding): Embedding(2, 3)
     )
     """
+    if isinstance(layer, AnyVocabulary):
+        header, tensors = to_tensors(layer, index=True)
+        write_file(path, tensors, {"content": _VOCABULARY, "vocabulary": header})
+        return
     table = layer.embedding if isinstance(layer, CategoryEmbedding) else layer
     if type(layer) not in _KINDS.values() or type(table) not in (Embedding, EmbeddingBag):
         raise TypeError(
-            "save() takes a catembed.Embedding, EmbeddingBag or CategoryEmbedding, and no subclass of them (got "
+            "save() takes a catembed.Embedding, EmbeddingBag, CategoryEmbedding or Vocabulary, and no subclass (got "
             f"{type(layer).__name__}): convert() makes them of torch's, other modules have a state_dict to save"
         )
+    if isinstance(layer, CategoryEmbedding):
+        layer.follow_vocabulary()
     weight = table.state_dict()["weight"]  # which brings rows up to date that an optimiser has left behind
     settings = _settings(table)
     try:
@@ -64,7 +74,8 @@ def save(path: str | os.PathLike[str], layer: Layer) -> None:
     header: dict[str, Any] = {"content": type(layer).__name__, "settings": settings}
     tensors: dict[str, Tensor] = {}
     if isinstance(layer, CategoryEmbedding):
-        header["vocabulary"], tensors = to_tensors(layer.vocabulary)
+        header["vocabulary"], tensors = to_tensors(layer.vocabulary, index=True)
+        header["fresh_seed"] = layer.fresh_seed
     write_file(path, {**tensors, "weight": weight}, header)
 
 
@@ -72,8 +83,12 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
     """The layer that ``save`` wrote to ``path``: on the CPU, in training mode, its weight mapped from the file.
 
     Rows are read when they are first touched; training changes them in memory and never in the file, and replacing the
-    file does not change the layer. ``verify=False`` leaves out the checksum of the weight, so that opening takes a time
-    that does not depend on its size; all else is checked.
+    file does not change the layer. A vocabulary is mapped too, with its hash table: processes that load one file share
+    its pages, and those that a loaded vocabulary is sent to, by ``spawn`` as well, map the file themselves.
+
+    ``verify=False`` leaves out the checksums of the weight and of all else above 16 MiB, so that opening takes a time
+    that does not depend on its size. A large vocabulary is then looked at in samples only: whatever it holds, a value
+    is found by its own bytes or not at all.
 
     Raises:
         FormatError: a file that is truncated, damaged, of an unknown version or not catembed's, with the reason.
@@ -81,9 +96,13 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
     """
     tensors, header = read_file(path, verify=verify)
     try:
-        return _layer(tensors, header)
+        loaded = _loaded(tensors, header, verify)
     except FormatError as fact:
         raise FormatError(f"{os.fspath(path)}: {fact}") from None
+    vocabulary = loaded.vocabulary if isinstance(loaded, CategoryEmbedding) else loaded
+    if isinstance(vocabulary, Vocabulary):
+        vocabulary.origin = MappedVocabulary(path, vocabulary.fingerprint)
+    return loaded
 
 
 def _settings(table: Embedding | EmbeddingBag) -> dict[str, Any]:
@@ -105,12 +124,17 @@ def _plain(value: Any) -> Any:
 # Reading, which trusts nothing
 
 
-def _layer(tensors: dict[str, Tensor], header: dict[str, Any]) -> Layer:
+def _loaded(tensors: dict[str, Tensor], header: dict[str, Any], verify: bool) -> Layer | AnyVocabulary:
     content = header.get("content")
+    if content == _VOCABULARY:
+        if set(header) != {"content", "vocabulary"}:
+            raise FormatError(f"the header of a vocabulary must have content and vocabulary (got {sorted(header)})")
+        return from_tensors(header["vocabulary"], tensors, verify=verify)
     if not isinstance(content, str) or content not in _KINDS:
-        raise FormatError(f"the file holds no layer but {content!r:.200}; layers are {', '.join(_KINDS)}")
+        known = ", ".join((*_KINDS, _VOCABULARY))
+        raise FormatError(f"the file holds no layer but {content!r:.200}; what is read is {known}")
     expected = {"content", "settings"} | ({"vocabulary"} if content == "CategoryEmbedding" else set())
-    if set(header) != expected:
+    if set(header) - ({"fresh_seed"} if content == "CategoryEmbedding" else set()) != expected:
         raise FormatError(f"the header must have {sorted(expected)} (got {sorted(header)})")
     weight = tensors.pop("weight", None)
     if weight is None or weight.ndim != 2:
@@ -121,10 +145,13 @@ def _layer(tensors: dict[str, Tensor], header: dict[str, Any]) -> Layer:
         if tensors:
             raise FormatError(f"an {content} has no other tensors than 'weight' (got {sorted(tensors)})")
         return _make(_KINDS[content], weight.shape[0], weight, header["settings"])
-    vocabulary = from_tensors(header["vocabulary"], tensors)
+    vocabulary = from_tensors(header["vocabulary"], tensors, verify=verify)
     if len(vocabulary) != weight.shape[0]:
         raise FormatError(f"the vocabulary has {len(vocabulary):,} ids, the weight {weight.shape[0]:,} rows")
-    return _make(CategoryEmbedding, vocabulary, weight, header["settings"])
+    layer = _make(CategoryEmbedding, vocabulary, weight, header["settings"])
+    seed = read_seed(header)
+    layer.fresh_seed = layer.fresh_seed if seed is None else seed
+    return layer
 
 
 def _make(kind: Any, rows: Any, weight: Tensor, settings: Any) -> Any:

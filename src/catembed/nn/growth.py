@@ -25,7 +25,7 @@ from catembed import storage
 from catembed.nn.table import TableLayer
 from catembed.optim import registry
 
-__all__ = ["append_rows"]
+__all__ = ["append_rows", "check_growable"]
 
 
 @torch.compiler.disable
@@ -63,9 +63,9 @@ def append_rows(layer: TableLayer, fresh: Tensor) -> None:
     _check_rows(weight, fresh)
     if len(fresh) == 0:
         return
+    check_growable(layer)
     with torch.inference_mode(False):
         accumulator = _held_accumulator(weight)
-        _refuse_replicated(weight, accumulator is not None)
         rows = len(weight) + len(fresh)
         grown = storage.grow_rows(weight.detach(), rows)
         grown[len(weight) :] = fresh
@@ -80,6 +80,15 @@ def append_rows(layer: TableLayer, fresh: Tensor) -> None:
     table = registry.table_of(weight)
     for holder in {layer, *(table.layers() if table is not None else ())}:
         holder.num_embeddings = rows
+
+
+@torch.compiler.disable
+def check_growable(layer: TableLayer) -> None:
+    """Raise what ``append_rows`` would raise for the weight of ``layer``, before anything is changed."""
+    weight = _checked_weight(layer)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        with torch.inference_mode(False):
+            _refuse_replicated(weight, _held_accumulator(weight) is not None)
 
 
 # Graphs made before
@@ -192,8 +201,6 @@ def _check_rows(weight: Tensor, fresh: Tensor) -> None:
 
 def _refuse_replicated(weight: Tensor, held: bool) -> None:
     """Raise if DistributedDataParallel keeps replicas of ``weight``: it holds its shape, and each rank its own rows."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
     for wrapper in _wrappers(held):
         if any(param is weight for param in getattr(wrapper, "_module_parameters", ())):
             raise RuntimeError(

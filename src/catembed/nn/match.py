@@ -8,29 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catembed.vocabulary import Vocabulary
+from catembed.nn.vocabulary_state import AnyVocabulary
 
 __all__ = ["difference", "same_rows"]
 
 _SHOWN = 3
 
 
-def same_rows(here: Vocabulary, there: Vocabulary) -> tuple[Tensor, Tensor]:
+def same_rows(here: AnyVocabulary, there: AnyVocabulary) -> tuple[Tensor, Tensor]:
     """The ids here, and beside each the id there, of all rows that mean the same: a category, missing, unknown."""
     places = _places(here, there)
     shared = np.flatnonzero(places >= 0)
     reserved = [(here.missing_id, there.missing_id), (here.unknown_id, there.unknown_id)]
+    if here.buckets is not None and here.buckets == there.buckets:
+        buckets = range(here.buckets)
+        reserved += [(here.first_bucket + bucket, there.first_bucket + bucket) for bucket in buckets]
     pairs = [pair for pair in reserved if None not in pair]
     mine = np.concatenate([np.array([a for a, _ in pairs], np.int64), shared + here.num_reserved])
     theirs = np.concatenate([np.array([b for _, b in pairs], np.int64), places[shared] + there.num_reserved])
     return torch.from_numpy(mine), torch.from_numpy(theirs)
 
 
-def difference(here: Vocabulary, there: Vocabulary) -> str:
+def difference(here: AnyVocabulary, there: AnyVocabulary) -> str:
     """What is different there: kind, policies, categories added, removed and moved, the first few of each."""
     told = []
-    for fact in ("kind", "unseen", "missing"):
-        mine, theirs = getattr(here, fact), getattr(there, fact)
+    for fact in ("kind", "unseen", "missing", "buckets", "hashes"):
+        mine, theirs = getattr(here, fact, None), getattr(there, fact, None)
         if mine != theirs:
             told.append(f"{fact} {theirs!r} instead of {mine!r}")
     if here.kind == there.kind or "empty" in (here.kind, there.kind):
@@ -38,7 +41,7 @@ def difference(here: Vocabulary, there: Vocabulary) -> str:
     return "; ".join(told)
 
 
-def _changes(here: Vocabulary, there: Vocabulary) -> list[str]:
+def _changes(here: AnyVocabulary, there: AnyVocabulary) -> list[str]:
     added = np.flatnonzero(_places(there, here) < 0)
     places = _places(here, there)
     removed = np.flatnonzero(places < 0)
@@ -56,16 +59,13 @@ def _changes(here: Vocabulary, there: Vocabulary) -> list[str]:
     ]
 
 
-def _places(values: Vocabulary, among: Vocabulary) -> np.ndarray:
+def _places(values: AnyVocabulary, among: AnyVocabulary) -> np.ndarray:
     """For each category of ``values`` its place among the categories of ``among``, -1 where it is none of them."""
-    import pyarrow.compute as pc
-
     if values.kind != among.kind:  # equal only within one kind
         return np.full(len(values.categories), -1, np.int64)
-    found = pc.call_function("index_in", [values.categories], pc.SetLookupOptions(among.categories))
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return among.places(values.categories)
 
 
-def _name(vocabulary: Vocabulary, at: Any) -> str:
+def _name(vocabulary: AnyVocabulary, at: Any) -> str:
     name = repr(vocabulary.categories[int(at)].as_py())
     return name if len(name) <= 50 else name[:49] + "…"

@@ -38,7 +38,8 @@ def read_file(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[dic
     """The tensors and the header that ``write_file`` wrote.
 
     The tensors are a private view of the file: pages are read when touched, writes stay in memory. ``verify=False``
-    leaves out the checksum of the table, so that opening takes a time that does not depend on the table's size.
+    leaves out the checksums of the table and of all tensors above 16 MiB, so that opening takes a time that does not
+    depend on their size.
 
     Raises:
         FormatError: a file that is damaged or not catembed's, with the reason.

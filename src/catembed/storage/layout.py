@@ -24,7 +24,8 @@ from catembed.errors import FormatError
 
 __all__ = ["pack", "unpack"]
 
-VERSION = 1
+VERSION = 2  # what is written
+READABLE = (1, 2)
 PAGE = 4096  # the table begins at a multiple of this
 BLOCK = 1 << 24  # bytes under one CRC-32
 LONGEST_HEADER = 100_000_000  # as in the safetensors library
@@ -130,7 +131,8 @@ def unpack(memory: Any, *, verify: bool = True) -> tuple[dict[str, Tensor], dict
 
     Args:
         memory: a writable buffer (``mmap``, ``bytearray``).
-        verify: False leaves out the checksum of the table, the last tensor, and so the reading of it.
+        verify: False leaves out the checksums, and so the reading, of the table, which is the last tensor, and of all
+            tensors of more than 16 MiB.
 
     Raises:
         FormatError: anything that ``pack`` would not have written.
@@ -190,8 +192,9 @@ def _read_facts(metadata: Any, head: bytes) -> dict[str, Any]:
         raise FormatError("a safetensors file, but not one of catembed: its metadata has no text 'catembed'")
     facts = _parse(metadata["catembed"], "metadata 'catembed'")
     version = facts.get("version")
-    if type(version) is not int or version != VERSION:
-        raise FormatError(f"unknown version {version!r}: this release reads version {VERSION}; a newer one may read it")
+    if type(version) is not int or version not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise FormatError(f"unknown version {version!r}: this release reads versions {known}; a newer one may read it")
     stored = metadata.get("catembed.checksum")
     if (
         not isinstance(stored, str)
@@ -266,7 +269,7 @@ def _check_crcs(stored: dict[str, Any], entries: list[_Entry], memory: Any, veri
         crcs, blocks = stored[entry.name], -(-(entry.end - entry.begin) // BLOCK)
         if not isinstance(crcs, list) or len(crcs) != blocks:
             raise FormatError(f"tensor {entry.name!r} must have {blocks} checksums (got {crcs!r:.200})")
-        if not verify and entry is entries[-1]:
+        if not verify and (entry is entries[-1] or blocks > 1):
             continue
         found = _crcs(memoryview(memory)[entry.begin : entry.end])
         damaged = [block for block in range(blocks) if crcs[block] != found[block]]

@@ -19,7 +19,7 @@ __all__ = ["Described"]
 
 
 class Described:
-    """The facts of a ``Vocabulary``, which is the only class made from this one."""
+    """The facts of a ``Vocabulary`` or a ``HashVocabulary``; no other class is made from this one."""
 
     _index: Index
     _kind: str
@@ -107,6 +107,11 @@ class Described:
         return self._policies.unknown_id
 
     @property
+    def first_bucket(self) -> int:
+        """The id of the first bucket, with ``unseen="hash"``."""
+        return self._policies.first_bucket
+
+    @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of kind, policies and categories in id order; not of counts or name.
 
@@ -148,3 +153,20 @@ class Described:
         given = [f"{key}={value!r}" for key, value in options.items() if value not in ("error", None, 1)]
         shown = f"[{', '.join(shown)}]"
         return f"Vocabulary({', '.join([shown, *given])})"
+
+    def places(self, values: pa.Array) -> np.ndarray:
+        """Where values of another vocabulary of this kind stand among the categories here: int64, -1 for not at all."""
+        from catembed.vocabulary.forms import spans
+
+        found = np.empty(len(values), np.int64)
+        self._index.find(spans(values), found)
+        return found
+
+    def category_hashes(self, first_id: int) -> np.ndarray:
+        """The hash of each category from an id on: int64 bits of the hash of docs/format.md with the seed 0.
+
+        Equal on every machine, in every process and for every vocabulary: what a fresh row is made from.
+        """
+        from catembed.vocabulary.lookup import hashes_of
+
+        return hashes_of(self.categories.slice(max(first_id - self.num_reserved, 0)))

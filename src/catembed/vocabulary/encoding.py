@@ -75,6 +75,7 @@ class Encoding(Described):
                 ``missing="error"``.
             VocabularyError: the column is of another kind than the categories, or no column at all.
 
+        >>> from catembed import Vocabulary
         >>> Vocabulary([10, 20, 30]).encode([[10], [30]])
         tensor([[0],
                 [2]])
@@ -164,6 +165,7 @@ class Encoding(Described):
             OutOfRangeError: an id outside ``[0, len(vocabulary))``.
             TypeError: ids that are no integers.
 
+        >>> from catembed import Vocabulary
         >>> Vocabulary(["a", "b"], unseen="unknown", missing="own").decode([[0, 1], [2, 3]])
         [[None, <unknown>], ['a', 'b']]
         """

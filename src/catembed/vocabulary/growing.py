@@ -26,6 +26,7 @@ class Growing(Encoding):
 
     _waiting: WaitingRoom | None  # values that have not been seen min_count times
     _told_full: bool
+    origin: Any
 
     def add(self, values: Any) -> torch.Tensor:
         """Make values categories, whatever the policy for unseen ones; the ids of all of them, of their shape.
@@ -36,6 +37,7 @@ class Growing(Encoding):
             VocabularyError: values of another kind, or more than ``max_size`` allows; nothing has been added then.
             UnseenCategoryError: a missing value, where there is no row for it.
 
+        >>> from catembed import Vocabulary
         >>> fruit = Vocabulary(["apple", "banana"])
         >>> fruit.add(["candy", "apple"]), len(fruit)
         (tensor([2, 0]), 3)
@@ -46,6 +48,7 @@ class Growing(Encoding):
             advice = "missing values are no categories; drop or fill them, or make the vocabulary with"
             raise UnseenCategoryError(label(self._name) + messages.missing(column, advice))
         with self._change():
+            self.origin = None
             ids, complete = self._find(column, ABSENT, GONE if gone is None else gone)
             if not complete:
                 places = np.flatnonzero(ids == ABSENT)
@@ -53,6 +56,7 @@ class Growing(Encoding):
         return torch.from_numpy(ids).reshape(column.shape)
 
     def _change(self) -> Any:
+        """Hold the lock of changes."""
         from catembed.vocabulary.index import writing
 
         return writing()
@@ -60,6 +64,7 @@ class Growing(Encoding):
     def _admit(self, column: Column, places: np.ndarray) -> np.ndarray:
         """The ids of the values at these places: new ones where they have been seen often enough, else unknown."""
         with self._change():
+            self.origin = None
             if self.min_count > 1:
                 ids = np.full(len(places), self.unknown_id)
                 ready = self._seen_often(column, places)
@@ -101,11 +106,26 @@ class Growing(Encoding):
             warnings.warn(messages.full(label(self._name), values, ids, limit), stacklevel=2)
         return np.where(ids < 0, -1 if self.unknown_id is None else self.unknown_id, ids + self._reserved)
 
+    def is_start_of(self, other: Growing) -> bool:
+        """Whether another vocabulary is this one with more categories at its end: every id here is the same there."""
+        if self._policies.identity() != other._policies.identity() or self._kind not in (other._kind, EMPTY):
+            return False
+        own = self.categories
+        return self._kind == EMPTY or own.equals(other.categories[: len(own)])
+
+    def take_over(self, other: Growing) -> None:
+        """Become ``other``, of which this one is the start: with its categories, counts and values that wait."""
+        with self._change():
+            self.origin, self._shown, self._digest = None, None, None
+            self._index, self._kind = other._index, other._kind
+            self._counts, self._waiting = other._counts, other._waiting
+
     def observe(self, column: Any) -> None:
         """Add a column to ``counts``: each value to the id that ``encode`` gives it. Ids stay as they are.
 
         Raises what ``encode`` raises, counting nothing.
 
+        >>> from catembed import Vocabulary
         >>> fruit = Vocabulary(["apple", "banana"])
         >>> fruit.observe(["banana", "banana", "apple"])
         >>> fruit.counts.tolist()
@@ -113,6 +133,7 @@ class Growing(Encoding):
         """
         seen, times = np.unique(self.encode(column).numpy(), return_counts=True)
         with self._change():
+            self.origin = None
             counts = np.zeros(0, np.int64) if self._counts is None else self._counts
             counts = np.concatenate([counts, np.zeros(len(self) - len(counts), np.int64)])
             counts[seen] += times

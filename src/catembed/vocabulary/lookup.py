@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from catembed.errors import VocabularyError
 from catembed.kernels.dispatch import kernel
@@ -11,7 +12,7 @@ from catembed.vocabulary.index import CPU, Index
 from catembed.vocabulary.kinds import Column
 from catembed.vocabulary.policies import BUCKET_SEED
 
-__all__ = ["buckets_of", "look_up"]
+__all__ = ["buckets_of", "hashes_of", "look_up"]
 
 
 def look_up(index: Index, column: Column, base: int, absent: int, missing: int) -> tuple[np.ndarray, bool]:
@@ -39,14 +40,14 @@ def look_up(index: Index, column: Column, base: int, absent: int, missing: int) 
     return ids, found == len(ids)
 
 
-def buckets_of(values, buckets: int) -> np.ndarray:
-    """The bucket of each value (Arrow, none missing), int64: its hash · ``buckets`` >> 64."""
-    hashes = kernel("hash64", CPU)(spans(values), BUCKET_SEED)
-    return scaled(hashes, buckets)
+def hashes_of(values: pa.Array, seed: int = BUCKET_SEED) -> np.ndarray:
+    """The hash of each value (none missing), as int64."""
+    return kernel("hash64", CPU)(spans(values), seed).view(np.int64)
 
 
-def scaled(hashes: np.ndarray, buckets: int) -> np.ndarray:
-    """uint64 hashes · ``buckets`` >> 64, for up to 2³² - 1 buckets."""
+def buckets_of(values: pa.Array, buckets: int, seed: int = BUCKET_SEED) -> np.ndarray:
+    """The bucket of each value (none missing), int64: its hash · ``buckets`` >> 64, for up to 2³² - 1 buckets."""
+    hashes = hashes_of(values, seed).view(np.uint64)
     many, half = np.uint64(buckets), np.uint64(32)
     low = (hashes & np.uint64(0xFFFFFFFF)) * many >> half
     return (((hashes >> half) * many + low) >> half).astype(np.int64)

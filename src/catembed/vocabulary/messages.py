@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 5
 _MOST_GUESSED = 3
 
-ROWS_FOR_MISSING = 'missing="own" (a row of their own) or missing="unknown" (the unknown row)'
+OWN_ROW = 'missing="own" (a row of their own)'
+ROWS_FOR_MISSING = f'{OWN_ROW} or missing="unknown" (the unknown row)'
 
 
-def missing(column: "Column", advice: str) -> str:
-    """Missing values where no row is for them."""
+def missing(column: "Column", advice: str, *, own_only: bool = False) -> str:
+    """Missing values where no row is for them; ``own_only`` where they can have no row but their own."""
     positions = np.flatnonzero(column.missing())
     some = number_of(len(positions), "missing value") + where_all(positions, column.shape)
-    return f"{some} (None, NaN and the like): {advice} {ROWS_FOR_MISSING}"
+    return f"{some} (None, NaN and the like): {advice} {OWN_ROW if own_only else ROWS_FOR_MISSING}"
 
 
 def mismatch(column: "Column", strange: np.ndarray, kind: str) -> str:

@@ -206,6 +206,7 @@ class Vocabulary(Growing):
         self._counts = None
         self._waiting = None
         self._told_full = False
+        self.origin: Any = None  # the file that it was loaded from, as long as it is as it was; see nn.mapped
         self._shown = self._digest = None
 
     def rename(self, names: Mapping[Any, Any]) -> Vocabulary:

@@ -24,7 +24,6 @@ NOON = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
         ({"apple"}, "a set is no column.*sorted"),
         ({"apple": 1}, "a dict is no column"),
         ({"apple": 1}.keys(), "a dict_keys is no column"),
-        ((value for value in FRUIT), "a generator is no column"),
         (pd.DataFrame({"a": FRUIT}), r"a DataFrame is many columns.*frame\['city'\]"),
         (pd.MultiIndex.from_tuples([("a", "b")]), "a MultiIndex is many columns"),
         (pl.DataFrame({"a": FRUIT}), r"a table is many columns, here \['a'\]"),
@@ -51,6 +50,15 @@ def test_what_is_no_column_is_refused(column, message):
     for action in (Vocabulary, Vocabulary.fit, Vocabulary(FRUIT, unseen="unknown").encode):
         with pytest.raises(VocabularyError, match=message):
             action(column)
+
+
+def test_an_iterator_is_no_column_but_may_be_batches():
+    for action in (Vocabulary, Vocabulary(FRUIT).encode):
+        with pytest.raises(VocabularyError, match="a generator is no column"):
+            action(value for value in FRUIT)
+    with pytest.raises(VocabularyError, match="an iterator gives batches, each of them a column, got a single value"):
+        Vocabulary.fit(value for value in FRUIT)
+    assert list(Vocabulary.fit([value] for value in FRUIT)) == FRUIT
 
 
 @pytest.mark.parametrize(

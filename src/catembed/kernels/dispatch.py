@@ -11,7 +11,15 @@ import torch
 
 __all__ = ["kernel"]
 
-_REFERENCES = ("reference", "reference_settle", "reference_fresh", "reference_hash", "reference_find", "reference_split")
+_REFERENCES = (
+    "reference",
+    "reference_settle",
+    "reference_fresh",
+    "reference_hash",
+    "reference_find",
+    "reference_dense",
+    "reference_split",
+)
 
 
 def kernel(name: str, device: torch.device) -> Callable[..., Any]:

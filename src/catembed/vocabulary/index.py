@@ -13,6 +13,7 @@ import threading
 import numpy as np
 import torch
 
+from catembed.kernels.dense import Dense, dense_table
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.spans import Spans, from_bytes, from_words
 from catembed.kernels.table import MOST, PER_BUCKET, Table, buckets_for, empty_table, wrap_table
@@ -86,6 +87,8 @@ class Index:
         self._now = _Snapshot(octets, _NO_OFFSETS if offsets is None else offsets, count, made)
         self._own = False  # whether arrays and table are this index's alone, with room at their ends
         self._unfinished = False  # an addition that was interrupted has left entries in the table
+        self._dense: tuple[int, Dense | None] = (-1, None)  # of how many values, and their ids without hashing
+        self._looked_up = 0  # values, since that was made
         self.duplicate: int | None = None  # the first value that equals one before it
         if table is None:
             found = kernel("fill", CPU)(self._now.values, made)
@@ -102,7 +105,9 @@ class Index:
     @property
     def nbytes(self) -> int:
         """The memory taken by values and table, with the room to grow."""
-        return self._now.octets.nbytes + self._now.offsets.nbytes + self._now.table.words.nbytes
+        dense = self._dense[1]
+        places = 0 if dense is None else dense.places.nbytes
+        return self._now.octets.nbytes + self._now.offsets.nbytes + self._now.table.words.nbytes + places
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The bytes and the offsets of the values as they are now, not copied; no offsets for values of eight bytes."""
@@ -126,7 +131,22 @@ class Index:
         Raises ``IndexError`` for a value that lies outside its buffer.
         """
         now = self._now
+        dense = None if len(now.offsets) else self._dense_table(now, values.count)
+        if dense is not None:
+            return kernel("find_dense", CPU)(values, dense, base, absent, missing, ids)
         return kernel("find", CPU)(values, now.values, now.table, base, absent, missing, ids)
+
+    def _dense_table(self, now: _Snapshot, looked_up: int) -> Dense | None:
+        """The ids of integers that lie close together, once as many were looked up as it takes to make the table."""
+        count, dense = self._dense
+        if count == now.count:
+            return dense
+        self._looked_up += looked_up
+        if self._looked_up < now.count:
+            return None
+        dense = dense_table(now.octets.view(np.int64)[: now.count])
+        self._dense, self._looked_up = (now.count, dense), 0
+        return dense
 
     def find_bytes(self, value: bytes) -> int:
         """The id of one value, -1 where it has none."""

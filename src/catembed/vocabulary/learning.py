@@ -2,39 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
-import pyarrow as pa
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from catembed.errors import VocabularyError
-from catembed.vocabulary import fit, messages
+from catembed.vocabulary import fit
 from catembed.vocabulary.arguments import ORDERS, check_choice
 from catembed.vocabulary.encoding import label, read
+from catembed.vocabulary.fit import Learned
+from catembed.vocabulary.kinds import Column
 from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import show
 
-
-class Learned(NamedTuple):
-    """X."""
-
-    values: pa.Array
-    counts: np.ndarray
-    missing: int
-    cut: np.ndarray
-    kind: str | None
+__all__ = ["from_column", "from_files"]
 
 
 def from_column(column: Any, policies: Policies, order: str, name: str | None) -> Learned:
-    """X."""
+    """Learn from a column in memory, or from an iterator of such columns, taken one after the other."""
     check_choice(order, "order", ORDERS)
-    given = read(column, name)
-    if given.shape == ():
-        raise VocabularyError(f"{label(name)}fit learns from a column, got a single value: {show(column)}")
-    gone = int(given.missing().sum())
-    if gone and policies.missing == "error":
-        raise VocabularyError(label(name) + messages.missing(given, "drop or fill them, or choose"))
-    values, often = fit.count(given.plain())
-    kept = fit.select(values, often, min_count=policies.min_count, max_size=policies.max_size, order=order)
-    cut = int(often.sum() - often[kept].sum())
-    return Learned(values.take(kept), often[kept], gone, np.array([cut]), given.kind)
+    if isinstance(column, os.PathLike):
+        raise VocabularyError(f"{label(name)}a path tells of files: name the column to read from them with field=")
+    try:
+        return fit.learn(_columns(column), missing=_missing(policies), **_choice(policies, order))
+    except VocabularyError as fact:
+        raise VocabularyError(label(name) + str(fact)) from None
+
+
+def _columns(column: Any) -> Iterator[Column]:
+    """The batches of an iterator, or the one column that is given."""
+    many = isinstance(column, Iterator)
+    for batch in column if many else [column]:
+        given = read(batch, None)
+        if given.shape == () and many:
+            raise VocabularyError(
+                f"an iterator gives batches, each of them a column, got a single value: {show(batch)}; pass a list of "
+                "the values, made with list(…)"
+            )
+        if given.shape == ():
+            raise VocabularyError(
+                f"fit learns from a column, got a single value: {show(batch)}; files are named together with field="
+            )
+        yield given
+
+
+def from_files(
+    files: Any, fields: Sequence[str], policies: Policies, order: str, text: Sequence[str], progress: bool
+) -> dict[str, Learned]:
+    """Learn from columns of files, each by its name, in one pass."""
+    check_choice(order, "order", ORDERS)
+    if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
+        raise VocabularyError(f"fields are names of columns, in a list, got {fields!r}")
+    return fit.learn_files(
+        files, fields, missing=_missing(policies), text=text, progress=progress, **_choice(policies, order)
+    )
+
+
+def _missing(policies: Policies) -> str:
+    return "error" if policies.missing == "error" else "count"
+
+
+def _choice(policies: Policies, order: str) -> dict[str, Any]:
+    return {
+        "min_count": policies.min_count,
+        "max_size": policies.max_size,
+        "order": order,
+        "buckets": policies.buckets,
+    }

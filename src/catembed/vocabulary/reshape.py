@@ -15,7 +15,6 @@ from catembed.vocabulary.arguments import ORDERS, check_choice, id_array, positi
 from catembed.vocabulary.encoding import label, read
 from catembed.vocabulary.forms import from_store, spans, to_store
 from catembed.vocabulary.index import Index
-from catembed.vocabulary.lookup import buckets_of
 from catembed.vocabulary.text import EMPTY, PLURALS
 
 if TYPE_CHECKING:
@@ -72,27 +71,20 @@ def merged(
     vocabularies: Sequence[Vocabulary], order: str | None, min_count: int, max_size: int | None
 ) -> tuple[Vocabulary, tuple[torch.Tensor, ...]]:
     """See ``Vocabulary.merge``."""
-    first = vocabularies[0]
-    kind = _common_kind(vocabularies)
-    categories, places = _union(vocabularies, kind)
-    counts = _summed(vocabularies, places, len(categories))
-    kept = np.arange(len(categories))
+    kind, first = _common_kind(vocabularies), vocabularies[0]
     if order is None:
         if (min_count, max_size) != (1, None):
             raise VocabularyError("merge takes min_count and max_size together with an order, in which to rank values")
+        made = first._with(_union(vocabularies, kind), None, kind)
+        cut = np.zeros(first.buckets or 1, np.int64)
     else:
         check_choice(order, "order", ORDERS)
         positive(min_count, "min_count")
-        if counts is None:
-            raise VocabularyError("an order needs counts, and one of the vocabularies has none: fit them, or observe")
-        kept = fit.select(categories, counts, min_count=min_count, max_size=max_size, order=order)
-    made = first._with(categories.take(kept), None, kind)
-    new = np.full(len(categories), -1)
-    new[kept] = np.arange(len(kept)) + made.num_reserved
-    maps = [_reserved_map(each, made) for each in vocabularies]
-    maps = [np.concatenate([own, new[place]]) for own, place in zip(maps, places, strict=True)]
-    if counts is not None:
-        made._counts = _counts_of(made, vocabularies, categories, counts, kept)
+        learned = fit.combine(_parts(vocabularies), min_count=min_count, max_size=max_size, order=order)
+        made, cut = first._with(learned.values, None, kind), learned.cut
+    maps = [_map(each, made) for each in vocabularies]
+    if all(each.counts is not None for each in vocabularies):
+        made._counts = _counts_of(made, vocabularies, maps, cut)
     return made, tuple(map(torch.from_numpy, maps))
 
 
@@ -109,49 +101,49 @@ def _common_kind(vocabularies: Sequence[Vocabulary]) -> str:
     return told[0] if told else EMPTY
 
 
-def _union(vocabularies: Sequence[Vocabulary], kind: str) -> tuple[pa.Array, list[np.ndarray]]:
-    """All categories, those of the first in its order, then the new ones; and where each one's categories are in it."""
+def _union(vocabularies: Sequence[Vocabulary], kind: str) -> pa.Array:
+    """All categories: those of the first in its order, then the new ones."""
     start = next((each.categories for each in vocabularies if each.kind == kind), vocabularies[0].categories)
     index = Index(*to_store(start[:0]))
-    places = [
-        index.add(spans(each.categories)) if each.kind == kind else np.zeros(0, np.int64) for each in vocabularies
-    ]
-    return from_store(*index.arrays(), kind), places
+    for each in vocabularies:
+        index.add(spans(each.categories))
+    return from_store(*index.arrays(), kind)
 
 
-def _summed(vocabularies: Sequence[Vocabulary], places: list[np.ndarray], size: int) -> np.ndarray | None:
-    """The counts of all categories, or None where a vocabulary has none."""
-    total = np.zeros(size, np.int64)
-    for each, place in zip(vocabularies, places, strict=True):
+def _parts(vocabularies: Sequence[Vocabulary]) -> list[fit.Learned]:
+    """What was learned of each: its categories and their counts."""
+    parts = []
+    for place, each in enumerate(vocabularies):
         if each.counts is None:
-            return None
-        total[place] += each.counts[each.num_reserved :]
-    return total
+            raise VocabularyError(f"an order needs counts, and vocabulary {place + 1} has none: fit it, or observe")
+        cut = np.zeros(vocabularies[0].buckets or 1, np.int64)
+        kind = None if each.kind == EMPTY else each.kind
+        parts.append(fit.Learned(each.categories, each.counts[each.num_reserved :], 0, cut, kind))
+    return parts
 
 
-def _reserved_map(old: Vocabulary, new: Vocabulary) -> np.ndarray:
-    """Where the reserved ids of one go: to the id of the same meaning, or -1."""
-    ids = np.full(old.num_reserved, -1)
+def _map(old: Vocabulary, new: Vocabulary) -> np.ndarray:
+    """Where each id goes: a category to itself, a reserved id to the one of the same meaning; or to -1."""
+    reserved = np.full(old.num_reserved, -1)
     for own, other in ((old.missing_id, new.missing_id), (old.unknown_id, new.unknown_id)):
         if own is not None and other is not None:
-            ids[own] = other
+            reserved[own] = other
     if old.buckets is not None and old.buckets == new.buckets:
-        ids[old._policies.first_bucket :] = np.arange(old.buckets) + new._policies.first_bucket
-    return ids
+        reserved[old.first_bucket :] = np.arange(old.buckets) + new.first_bucket
+    places = new.places(old.categories) if len(old.categories) else np.zeros(0, np.int64)
+    return np.concatenate([reserved, np.where(places < 0, -1, places + new.num_reserved)])
 
 
 def _counts_of(
-    made: Vocabulary, vocabularies: Sequence[Vocabulary], categories: pa.Array, counts: np.ndarray, kept: np.ndarray
+    made: Vocabulary, vocabularies: Sequence[Vocabulary], maps: Sequence[np.ndarray], cut: np.ndarray
 ) -> np.ndarray:
-    """Counts of all ids: those of reserved rows added up, values that were cut among the unseen."""
-    total = np.concatenate([np.zeros(made.num_reserved, np.int64), counts[kept]])
-    for each in vocabularies:
-        ids = _reserved_map(each, made)
+    """Counts added up; values that were cut count as unseen, where there is a row for them."""
+    total = np.zeros(len(made), np.int64)
+    for each, ids in zip(vocabularies, maps, strict=True):
         assert each.counts is not None
-        np.add.at(total, ids[ids >= 0], each.counts[: each.num_reserved][ids >= 0])
-    cut = np.setdiff1d(np.arange(len(categories)), kept)
+        np.add.at(total, ids[ids >= 0], each.counts[ids >= 0])
     if made.unknown_id is not None:
-        total[made.unknown_id] += counts[cut].sum()
-    elif made.buckets is not None and len(cut):
-        np.add.at(total, made._policies.first_bucket + buckets_of(categories.take(cut), made.buckets), counts[cut])
+        total[made.unknown_id] += cut.sum()
+    elif made.buckets is not None:
+        total[made.first_bucket : made.num_reserved] += cut
     return total

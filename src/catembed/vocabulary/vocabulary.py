@@ -107,6 +107,7 @@ class Vocabulary(Growing):
         column: Any,
         *,
         field: str | None = None,
+        text: bool = False,
         min_count: int = 1,
         max_size: int | None = None,
         order: str = "frequency",
@@ -123,6 +124,7 @@ class Vocabulary(Growing):
                 allowed; or an iterator of such columns, the batches of one too large for memory; or, with ``field``,
                 files: a path, a glob or a list of them. Levels of a categorical that no row uses are no categories.
             field: which column of the files (Parquet, CSV, Arrow) to learn from; several in one pass: ``fit_fields``.
+            text: whether it is text in CSV files even where all of it looks like numbers.
             min_count: values seen less often are left out.
             max_size: at most this many categories (reserved rows not counted): the most frequent ones, ties
                 going to the smaller value.
@@ -146,7 +148,7 @@ class Vocabulary(Growing):
         check_name(name)
         policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
         if field is not None:
-            learned = learning.from_files(column, [field], policies, order, progress)[field]
+            learned = learning.from_files(column, [field], policies, order, [field] if text else [], progress)[field]
             return cls._learned(learned, policies, name or field)
         name = column_name(column) if name is None else name
         return cls._learned(learning.from_column(column, policies, order, name), policies, name)
@@ -157,6 +159,7 @@ class Vocabulary(Growing):
         files: Any,
         fields: Sequence[str],
         *,
+        text: Sequence[str] = (),
         min_count: int = 1,
         max_size: int | None = None,
         order: str = "frequency",
@@ -165,11 +168,14 @@ class Vocabulary(Growing):
         buckets: int | None = None,
         progress: bool = False,
     ) -> dict[str, Vocabulary]:
-        """Learn the vocabularies of several columns in one pass over files; all else as in ``fit``."""
+        """Learn the vocabularies of several columns in one pass over files.
+
+        ``text`` names those that are text in CSV files even where they look like numbers; all else is as in ``fit``.
+        """
         from catembed.vocabulary import learning
 
         policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
-        learned = learning.from_files(files, fields, policies, order, progress)
+        learned = learning.from_files(files, fields, policies, order, text, progress)
         return {field: cls._learned(learned[field], policies, field) for field in fields}
 
     @classmethod

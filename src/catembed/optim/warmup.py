@@ -1,4 +1,4 @@
-"""`warmup`: compile and cache the kernels of training before the first real step needs them."""
+"""`warmup`: compile and cache the kernels of training and encoding before the first real step needs them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from catembed.optim.adagrad import Adagrad, RowwiseAdagrad
 from catembed.optim.adam import Adam, AdamW
 from catembed.optim.clip import clip_grad_norm_, clip_grad_value_
 from catembed.optim.sgd import SGD
+from catembed.vocabulary import Vocabulary
 
 __all__ = ["warmup"]
 
 
 def warmup(dtype: torch.dtype = torch.float32) -> None:
-    """Compile the kernels that train tables of ``dtype``, or load them from the disk cache.
+    """Compile the kernels of vocabularies and those that train tables of ``dtype``, or load them from the disk cache.
 
     Without it, each kernel is compiled when first called: seconds once, then cached on disk for later processes. Call
     it in an image's build, before a server takes requests, or before workers start.
@@ -40,3 +41,13 @@ def warmup(dtype: torch.dtype = torch.float32) -> None:
             optimizer.step()
             optimizer.zero_grad()
         optimizer.flush()
+    _encode()
+
+
+def _encode() -> None:
+    for column in (["a", "b", "b"], [1, 2, 2]):
+        vocabulary = Vocabulary.fit(column, unseen="grow")
+        vocabulary.encode(column[0])
+        vocabulary.encode([*column, column[0] * 3], grow=True)
+        vocabulary.category_hashes(0)
+    Vocabulary(range(100)).encode(list(range(100)) * 2)  # integers that lie close together

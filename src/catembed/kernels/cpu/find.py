@@ -1,8 +1,9 @@
 """`find`: values to ids through a hash table, many at a time so that cache misses overlap; see reference_find.py.
 
-How: a block of values is hashed and the cache lines of their buckets asked for; then tags are compared and the places
-of the likely categories asked for, then their bytes; then each is compared. A tag only says where to look: an id is
-given for equal bytes alone, and nothing outside the table or the categories' buffers is read, whatever they hold.
+How: in four steps, each for a value some places behind the one of the step before, so that memory is asked for early
+enough: hash, and ask for the bucket; compare tags, and ask for the place of the likely category; ask for its bytes;
+compare them. A tag only says where to look: an id is given for equal bytes alone, and nothing outside the table or the
+categories' buffers is read, whatever they hold.
 """
 
 import numpy as np
@@ -18,7 +19,9 @@ from .memory import equal_lanes, high_product, load8, load16, load32, load64, pr
 __all__ = ["bucket_of", "find", "search"]
 
 _ENTRIES = np.uint64((1 << FULL) - 1)
-_BLOCK = 64  # values whose cache misses overlap
+_APART = np.int64(12)  # values between the steps of one: enough to hide a cache miss
+_RING = 64  # values on their way: a power of two, and more than three times as many
+_LAST = np.int64(_RING - 1)
 
 
 @jit
@@ -87,29 +90,30 @@ def _guess(hashed, categories, table, buckets):
 def _find(values, categories, table, buckets, seed, start, stop, base, absent, missing, ids):
     """Fill ``ids`` from ``start`` to ``stop``; how many were found, or -1 - the position of an unsound value."""
     keys = hash_keys(seed)
-    addresses, lengths = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
-    hashes, guesses = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.int64)
+    addresses, lengths = np.empty(_RING, np.int64), np.empty(_RING, np.int64)
+    hashes, guesses = np.empty(_RING, np.uint64), np.empty(_RING, np.int64)
     hits = 0
-    for first in range(start, stop, _BLOCK):
-        block = min(_BLOCK, stop - first)
-        for j in range(block):
-            address, length = locate(values, first + j)
+    for i in range(start, stop + 3 * _APART):
+        if i < stop:
+            j = i & _LAST
+            address, length = locate(values, i)
             addresses[j], lengths[j] = address, length
             if length >= 0:
-                hashed = hash_span(address, length, keys)
-                hashes[j] = hashed
-                prefetch_address(table + LINE * bucket_of(hashed, buckets))
+                hashes[j] = hash_span(address, length, keys)
+                prefetch_address(table + LINE * bucket_of(hashes[j], buckets))
             elif length == UNSOUND:
-                return -1 - (first + j)
-        for j in range(block):
+                return -1 - i
+        second, third, last = i - _APART, i - 2 * _APART, i - 3 * _APART
+        if start <= second < stop:
+            j = second & _LAST
             guesses[j] = _guess(hashes[j], categories, table, buckets) if lengths[j] >= 0 else -1
-        for j in range(block):
             prefetch_place(categories, guesses[j])
-        for j in range(block):
-            prefetch_value(categories, guesses[j])
-        for j in range(block):
+        if start <= third < stop:
+            prefetch_value(categories, guesses[third & _LAST])
+        if start <= last:
+            j = last & _LAST
             if lengths[j] == MISSING:
-                ids[first + j] = missing
+                ids[last] = missing
                 continue
             found = guesses[j]
             if found >= 0:
@@ -118,7 +122,7 @@ def _find(values, categories, table, buckets, seed, start, stop, base, absent, m
                     found = np.int64(-1)
             if found < 0:
                 found = search(addresses[j], lengths[j], hashes[j], categories, table, buckets)
-            ids[first + j] = base + found if found >= 0 else absent
+            ids[last] = base + found if found >= 0 else absent
             hits += found >= 0
     return hits
 

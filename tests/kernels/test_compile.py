@@ -31,11 +31,12 @@ def test_a_kernel_is_compiled_once_and_then_loaded(tmp_path):
     assert run(tmp_path) == []
 
 
-def test_changed_sources_are_compiled_anew(tmp_path):
+@pytest.mark.parametrize("changed", ["cpu/lanes.py", "table.py"])  # not the file that holds the kernel
+def test_changed_sources_are_compiled_anew(tmp_path, changed):
     source = tmp_path / "source"
     subprocess.run(["cp", "-r", str(SOURCE), str(source)], check=True)
     assert run(tmp_path / "cache", source)
-    helper = source / "catembed" / "kernels" / "cpu" / "lanes.py"  # not the file that holds the kernel
+    helper = source / "catembed" / "kernels" / changed
     helper.write_text(helper.read_text() + "\n# changed\n")
     assert run(tmp_path / "cache", source)
 

@@ -33,8 +33,9 @@ def _source_key() -> str:
     digest = hashlib.sha256()
     for version in (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__):
         digest.update(version.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
+    kernels = Path(__file__).parents[1]  # the folder above too: its layouts are constants in the code
+    for path in sorted([*kernels.glob("*.py"), *kernels.glob("cpu/*.py")]):
+        digest.update(str(path.relative_to(kernels)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -290,37 +290,46 @@ def test_additions_of_several_threads_take_turns(hasty):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_forked_during_an_addition_goes_on(hasty):
-    """It has neither the thread that adds, nor the end of what that was at, nor anyone who would free the lock."""
-    values = [b"%d" % i for i in range(3000)]
-    for _ in range(6):
-        stop, vocabulary = threading.Event(), Vocabulary([b"first"])
+@pytest.mark.parametrize("done", [0, 2, 60])
+def test_a_child_forked_during_an_addition_goes_on(monkeypatch, done):
+    """It has neither the thread that adds, nor the rest of what that was adding, nor anyone to free the lock."""
+    real, inside, go = module.kernel, threading.Event(), threading.Event()
 
-        def add(stop=stop, vocabulary=vocabulary):
-            for at in range(0, 3000, 3):
-                if stop.is_set():
-                    break
-                vocabulary.add(values[at : at + 3])
+    def waiting(name, device):
+        def insert(values, *rest):
+            *others, start, ids = rest
+            stopped = real("insert", device)(values._replace(count=done), *others, min(start, done), ids)
+            if stopped == done:
+                inside.set()
+                go.wait(60)
+                stopped = real("insert", device)(values, *others, stopped, ids)
+            return stopped
 
-        thread = threading.Thread(target=add)
-        thread.start()
-        child = os.fork()
-        if not child:
-            signal.alarm(20)
-            status = 1
-            try:
-                known = list(vocabulary)
-                count = len(known)
-                right = known == [b"first", *values][:count] and vocabulary.encode(known).tolist() == list(range(count))
-                ids = vocabulary.add([b"first", b"of the child"]).tolist()
-                right = right and ids == [0, count] and vocabulary.decode(ids) == [b"first", b"of the child"]
-                status = 0 if right and vocabulary.encode(known).tolist() == list(range(count)) else 2
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        stop.set()
-        thread.join()
-        assert status == 0
+        return insert if name == "insert" else real(name, device)
+
+    vocabulary = Vocabulary([b"first", b"second"])
+    vocabulary.add([b"third"])
+    monkeypatch.setattr(module, "kernel", waiting)
+    thread = threading.Thread(target=lambda: vocabulary.add([b"%d" % i for i in range(100)]))
+    thread.start()
+    assert inside.wait(60)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends it where it waits for ever
+        status = 1
+        try:
+            monkeypatch.undo()
+            known = [b"first", b"second", b"third"]
+            right = list(vocabulary) == known and vocabulary.encode(known).tolist() == [0, 1, 2]
+            right = right and vocabulary.add([b"7", b"first", b"new", b"0"]).tolist() == [3, 0, 4, 5]
+            status = 0 if right and list(vocabulary) == [*known, b"7", b"new", b"0"] else 2
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    go.set()
+    thread.join()
+    assert status == 0
+    assert vocabulary.encode([b"third", b"0", b"99"]).tolist() == [2, 3, 102]
 
 
 # What it weighs, and what it holds

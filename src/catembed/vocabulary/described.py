@@ -135,7 +135,7 @@ class Described:
         return (value.as_py() for value in self.categories)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Described):
+        if not isinstance(other, Described) or not (isinstance(other, type(self)) or isinstance(self, type(other))):
             return NotImplemented
         if (self._kind, self._policies.identity()) != (other._kind, other._policies.identity()):
             return False

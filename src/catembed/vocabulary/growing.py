@@ -65,12 +65,24 @@ class Growing(Encoding):
         """The ids of the values at these places: new ones where they have been seen often enough, else unknown."""
         with self._change():
             self.origin = None
+            self._take_kind(column)
             if self.min_count > 1:
                 ids = np.full(len(places), self.unknown_id)
                 ready = self._seen_often(column, places)
                 ids[ready] = self._append(column, places[ready], whole=False)
                 return ids
             return self._append(column, places, whole=False)
+
+    def _take_kind(self, column: Column) -> None:
+        """Be of the column's kind, where no value has told one yet; refuse any other."""
+        from catembed.vocabulary.forms import to_store
+        from catembed.vocabulary.index import Index
+
+        if self._kind == EMPTY and column.kind is not None:
+            self._index, self._kind = Index(*to_store(column.take(np.zeros(0, np.int64)))), column.kind
+            self._shown = self._digest = None
+        elif column.kind != self._kind:
+            self._refuse_kind(column)
 
     def _seen_often(self, column: Column, places: np.ndarray) -> np.ndarray:
         from catembed.vocabulary.admission import WaitingRoom
@@ -84,22 +96,20 @@ class Growing(Encoding):
 
     def _append(self, column: Column, places: np.ndarray, *, whole: bool) -> np.ndarray:
         """The ids of the values at these places, made categories. Past ``max_size``: unknown; ``whole``: refused."""
-        from catembed.vocabulary.forms import spans, to_store
-        from catembed.vocabulary.index import Index
+        from catembed.vocabulary.forms import spans
 
         if not len(places):
             return np.zeros(0, np.int64)
-        values = column.take(places)
-        if self._kind == EMPTY and column.kind is not None:
-            self._index, self._kind, self._shown = Index(*to_store(values[:0])), column.kind, None
-        elif column.kind != self._kind:
+        if self._kind not in (EMPTY, column.kind):
             self._refuse_kind(column)
+        values = column.take(places)
         limit = MOST if self.max_size is None else self.max_size
         if whole and len(self._index) + len(values.unique()) > limit:
             raise VocabularyError(
                 f"{label(self._name)}{len(values.unique()):,} new categories beside {len(self._index):,} are more than "
                 f"max_size={limit:,}; nothing was added. Prune the vocabulary, or make it with a larger max_size"
             )
+        self._take_kind(column)
         ids = self._index.add(spans(values), limit)
         if (ids < 0).any() and not self._told_full:
             self._told_full = True

@@ -37,10 +37,10 @@ def renamed(vocabulary: Vocabulary, names: Mapping[Any, Any]) -> Vocabulary:
             raise UnseenCategoryError(label(vocabulary.name) + message)
         places.append(int(vocabulary.encode(old)) - vocabulary.num_reserved)
     new = read(list(names.values()), vocabulary.name)
+    if new.missing().any():
+        raise VocabularyError(label(vocabulary.name) + messages.missing(new, "no category can become one; for missing values there is"))
     if new.kind != vocabulary.kind:
         raise VocabularyError(label(vocabulary.name) + messages.mismatch(new, ~new.missing(), vocabulary.kind))
-    if new.missing().any():
-        raise VocabularyError(label(vocabulary.name) + messages.missing(new, "no category can become one"))
     count = len(vocabulary.categories)
     source = np.arange(count)
     source[places] = count + np.arange(len(places))
@@ -80,6 +80,7 @@ def merged(
     else:
         check_choice(order, "order", ORDERS)
         positive(min_count, "min_count")
+        max_size = None if max_size is None else positive(max_size, "max_size")
         learned = fit.combine(_parts(vocabularies), min_count=min_count, max_size=max_size, order=order)
         made, cut = first._with(learned.values, None, kind), learned.cut
     maps = [_map(each, made) for each in vocabularies]

@@ -307,7 +307,8 @@ class CategoryEmbedding(torch.nn.Module):
         if not (isinstance(own, Vocabulary) and isinstance(stored, Vocabulary) and own.unseen == "grow"):
             return False
         weight = self.embedding.weight
-        return own.is_start_of(stored) and len(rows) == len(stored) and rows.shape[1:] == weight.shape[1:]
+        fits = rows is not None and len(rows) == len(stored) and rows.shape[1:] == weight.shape[1:]
+        return fits and own.is_start_of(stored)
 
     def _other_vocabulary(self, prefix: str, stored: AnyVocabulary) -> str:
         return (

@@ -13,7 +13,7 @@ from catembed.kernels import reference_count
 from catembed.kernels.cpu.choose import choose
 from catembed.kernels.cpu.gather import gather
 from catembed.kernels.cpu.rank import rank
-from catembed.kernels.records import HEAD
+from catembed.kernels.records import HEAD, PARTS
 from catembed.vocabulary.counting import Counter, Plan
 from catembed.vocabulary.forms import spans
 
@@ -35,7 +35,7 @@ def ranked(values, counts, firsts, order, *, numeric=False):
     counter.add(spans(array), 0, len(values), weights=np.array(counts, np.int64), firsts=np.array(firsts, np.int64))
     counter.divide()
     places = []
-    for number in range(32):
+    for number in range(PARTS):
         records = counter._parts[number].records()
         found = np.empty(records.entries, np.int64)
         choose(*records.span, PLAN.head, 1, found, np.zeros(1, np.int64))

@@ -45,7 +45,7 @@ def told(learned):
 
 
 def write_parquet(table, path, **options):
-    pq.write_table(table, path, **{"row_group_size": 3, **options})
+    pq.write_table(table, path, **{"row_group_size": max(3, len(table) // 6), **options})
 
 
 def write_stream(table, path):
@@ -298,7 +298,7 @@ def test_text_that_is_no_unicode(tmp_path):
 def test_numbers_that_turn_into_text_further_down(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_BLOCK", 1 << 10)
     (tmp_path / "t.csv").write_text("x\n" + "12345\n" * 2_000 + "12a\n")
-    with pytest.raises(VocabularyError, match=r"t\.csv cannot be read: .*12a.*; if the column is .* text=\[…\]$"):
+    with pytest.raises(VocabularyError, match=r"t\.csv cannot be read: .*12a.*; to read the column as text, pass"):
         learn_files(tmp_path / "t.csv", ["x"])
     learned = learn_files(tmp_path / "t.csv", ["x"], text=["x"])["x"]
     assert told(learned) == (["12345", "12a"], [2_000, 1], 0, [0], "string")
@@ -322,7 +322,7 @@ def test_leading_zeros_are_kept_by_text(tmp_path):
 
 def test_a_line_with_too_many_fields(tmp_path):
     (tmp_path / "t.csv").write_text("x,y\n1,2\n1,2,3\n")
-    with pytest.raises(VocabularyError, match=r"t.csv cannot be read: .*Expected 2 columns, got 3"):
+    with pytest.raises(VocabularyError, match=r"t.csv cannot be read: .*Expected 2 columns, got 3: 1,2,3$"):
         learn_files(tmp_path / "t.csv", ["x"])
 
 
@@ -365,20 +365,18 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("wait", [0.5, 0.8])
-def test_ctrl_c_ends_it_at_once(tmp_path, wait):
-    write_parquet(
-        pa.table({"x": [f"value {n}" for n in range(300_000)]}), tmp_path / "t.parquet", row_group_size=50_000
-    )
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "t.parquet")]
+@pytest.mark.parametrize("name", ["table.parquet", "table.csv"])
+def test_ctrl_c_ends_it_at_once(tmp_path, name):
+    WRITERS[name](pa.table({"x": [f"value {n}" for n in range(300_000)]}), tmp_path / name)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / name)]
     environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         try:
             assert process.stdout.readline() == "begins\n"
-            time.sleep(wait)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=20) == ("[]\n", "")
         finally:
             process.kill()
-    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]

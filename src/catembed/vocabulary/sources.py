@@ -3,9 +3,9 @@
 ``open_files`` looks at every file before any is read: whether it is there and has the columns. It gives feeds, each a
 run of batches that is read in order; feeds are independent of each other, so threads read and count several at once.
 
-A CSV is read strictly: the type of a column is told by the file's first megabyte, or by more where that has no values,
-and a value further down that does not fit is refused, never turned into text in silence. ``text`` names the columns
-that are text whatever they look like.
+A CSV is read strictly: the type of a column is told by the file's first four megabytes, or by more where they hold no
+value of it, and a value further down that does not fit is refused, never turned into text in silence. ``text`` names
+the columns that are text whatever they look like.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ __all__ = ["Batch", "Feed", "open_files"]
 
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".feather", ".ipc")
-_CSV = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".bz2", ".zst"))
+_PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_CSV = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", *_PACKED))
 _ENDINGS = ".parquet, .pq, .arrow, .feather, .ipc, .csv and .tsv (also .gz, .bz2 and .zst)"
 # What a CSV writes for a missing value: as ``catembed.tabular`` has it.
 _NULLS = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "None", "<NA>", "?", " ?"]
 _ROWS = 131_072  # of a Parquet file at a time
-_BLOCK = 1 << 20  # bytes of a CSV at a time
+_BLOCK = 1 << 22  # bytes of a CSV at a time; no line may be longer
 _MOST = 1 << 28  # bytes of a CSV that are looked at for a type
+_AS_TEXT = "; to read the column as text, pass text=True, or text=[…] with the names of such columns"  # of a CSV
 _BUFFER = 1 << 20  # bytes read from a Parquet file at a time
 _PLAIN = 4  # bytes that Parquet puts before a text: a column with fewer for each value is in codes
 
@@ -111,20 +113,21 @@ def _format(path: str) -> str:
     raise VocabularyError(f"{path}: the ending tells how a file is read; known are {_ENDINGS}")
 
 
-def _explained(path: str, function: Callable[[], Any], advice: str = "") -> Any:
+def _explained(path: str, function: Callable[[], Any]) -> Any:
     """Call a function; errors of Arrow and of the system name the file."""
     try:
         return function()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as fact:
         reason = " ".join(str(fact).split("\n")[0].split()) or type(fact).__name__
+        advice = _AS_TEXT if "conversion error" in reason else ""
         raise VocabularyError(f"{path} cannot be read: {reason}{advice}") from None
 
 
-def _each(file: _File, batches: Iterator[tuple[list[pa.Array], int, int]], advice: str = "") -> Iterator[Batch]:
+def _each(file: _File, batches: Iterator[tuple[list[pa.Array], int, int]]) -> Iterator[Batch]:
     """Batches given as columns, first row and size; with errors that name the file."""
     ended = object()
     while True:
-        got = _explained(file.path, lambda: next(batches, ended), advice)
+        got = _explained(file.path, lambda: next(batches, ended))
         if got is ended:
             return
         columns, row, size = got
@@ -223,13 +226,17 @@ def _csv_feeds(file: _File) -> list[Feed]:
     with _open_csv(file, None, {}, _BLOCK) as opened:
         names = opened.schema.names
     _check_columns(file, names)
-    advice = "; if the column is to be read as text, name it in text=[…]"
-    return [Feed(lambda: _each(file, _read_csv(file), advice))]
+    return [Feed(lambda: _each(file, _read_csv(file)))]
 
 
-def _open_csv(file: _File, columns: list[str] | None, types: dict[str, pa.DataType], block: int) -> Any:
+def _open_csv(
+    file: _File, columns: list[str] | None, types: dict[str, pa.DataType], block: int, raw: Any = None
+) -> Any:
+    """A reader of record batches; ``raw`` is the file, where it is already open."""
+    raw = pa.OSFile(file.path) if raw is None else raw
+    codec = next((codec for ending, codec in _PACKED.items() if file.path.lower().endswith(ending)), None)
     return csv.open_csv(
-        pa.input_stream(file.path, compression="detect"),
+        raw if codec is None else pa.CompressedInputStream(raw, codec),
         read_options=csv.ReadOptions(block_size=block),
         parse_options=csv.ParseOptions(
             delimiter="\t" if ".tsv" in file.path.lower() else ",", newlines_in_values=False
@@ -246,12 +253,14 @@ def _open_csv(file: _File, columns: list[str] | None, types: dict[str, pa.DataTy
 
 def _read_csv(file: _File) -> Iterator[tuple[list[pa.Array], int, int]]:
     types = _csv_types(file)
-    row = 0
-    with _open_csv(file, file.columns, types, _BLOCK) as opened:
+    row, done = 0, 0
+    raw = pa.OSFile(file.path)
+    with _open_csv(file, file.columns, types, _BLOCK, raw) as opened:
         for batch in opened:
-            yield [batch.column(name) for name in file.columns], row, 0
-            row += len(batch)
-    yield [pa.array([], types[name]) for name in file.columns], row, file.size
+            at = file.size if raw.closed else raw.tell()
+            yield [batch.column(name) for name in file.columns], row, at - done
+            row, done = row + len(batch), at
+    yield [pa.array([], types[name]) for name in file.columns], row, file.size - done
 
 
 def _csv_types(file: _File) -> dict[str, pa.DataType]:
@@ -263,7 +272,7 @@ def _csv_types(file: _File) -> dict[str, pa.DataType]:
             schema = opened.schema
         if block >= _MOST or not any(pa.types.is_null(field.type) for field in schema):
             break
-        if block > file.size and not file.path.lower().endswith((".gz", ".bz2", ".zst")):
+        if block > file.size and not file.path.lower().endswith(tuple(_PACKED)):
             break
         block *= 16
     for field in schema:

@@ -6,8 +6,8 @@ as they lay in memory (kernels/records.py), part after part, spill after spill; 
 
 from __future__ import annotations
 
-import os
 import tempfile
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +23,7 @@ class Spill:
         with _explained(self._folder):
             self._file = tempfile.TemporaryFile(prefix="catembed-", dir=self._folder, buffering=0)  # noqa: SIM115
         self._runs: dict[int, list[tuple[int, int]]] = {}
+        self._reading = threading.Lock()
         self._end = 0
 
     def write(self, part: int, records: np.ndarray) -> None:
@@ -39,9 +40,10 @@ class Spill:
         for begin, size in self._runs.get(part, ()):
             records = np.empty(size, np.uint8)
             rest = memoryview(records.data)
-            with _explained(self._folder):
+            with self._reading, _explained(self._folder):
+                self._file.seek(begin)
                 while len(rest):
-                    got = os.preadv(self._file.fileno(), [rest], begin + size - len(rest))
+                    got = self._file.readinto(rest)
                     if not got:
                         raise OSError("a temporary file is shorter than it was written")
                     rest = rest[got:]

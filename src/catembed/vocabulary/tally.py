@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -169,20 +170,23 @@ class Tally:
 
     def _gather(self, counters: list[Counter], chosen: Selection) -> None:
         parts = settle(counters)
-        lock, threads = threading.Lock(), min(len(self._counters), parts)
+        threads = min(len(self._counters), parts)
+        stop, lock = threading.Event(), threading.Lock()
         for begin in range(0, parts, _ROUND * threads):
             rest = iter(range(begin, min(begin + _ROUND * threads, parts)))
 
-            def run(_: int, rest=rest) -> None:
-                while True:
-                    with lock:
-                        number = next(rest, None)
-                    if number is None:
-                        return
-                    for records in merged(counters, number):
-                        found = chosen.candidates(records)
-                        with lock:
-                            chosen.keep(*found)
+            def run(_: int, rest: Iterator[int] = rest) -> None:
+                try:
+                    while (number := _next(rest, lock)) is not None:
+                        for records in merged(counters, number):
+                            found = chosen.candidates(records)
+                            with lock:
+                                chosen.keep(*found)
+                            if stop.is_set():
+                                return
+                except BaseException:
+                    stop.set()
+                    raise
 
             parallel(run, threads)
             chosen.prune()
@@ -192,3 +196,8 @@ class Tally:
         for counter in self._counters:
             if counter is not None:
                 counter.close()
+
+
+def _next(numbers: Iterator[int], lock: threading.Lock) -> int | None:
+    with lock:
+        return next(numbers, None)

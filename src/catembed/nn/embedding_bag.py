@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
-from catembed.functional import embedding_bag
+from catembed.functional import as_bags, pooled
 from catembed.nn.table import TableLayer
 
 __all__ = ["EmbeddingBag"]
@@ -98,21 +98,37 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
         table.name = name
         return table
 
-    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
-        """Pool the rows of each bag: ``(B, embedding_dim)``."""
-        if self.training and self.kept_exact:
-            self._settle(input)
-        return embedding_bag(
+    def forward(
+        self,
+        input: Any,
+        offsets: Any = None,
+        per_sample_weights: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> Tensor:
+        """Pool the rows of each bag: ``(B, embedding_dim)``; with ``mode="none"`` a nested tensor of all of them."""
+        weight = self.weight
+        bags = as_bags(
             input,
-            self.weight,
+            weight,
             offsets,
+            per_sample_weights,
+            self.include_last_offset,
+            lengths=lengths,
+            mask=mask,
+            name=self.name,
+        )
+        if self.training and self.kept_exact:
+            self._settle(bags.ids)
+        return pooled(
+            bags,
+            weight,
             self.max_norm,
             self.norm_type,
             self.scale_grad_by_freq,
             self.mode,
             self.sparse,
-            per_sample_weights,
-            self.include_last_offset,
             self.padding_idx,
-            name=self.name,
+            self.name,
         )

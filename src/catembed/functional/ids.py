@@ -14,7 +14,17 @@ from torch import Tensor
 
 from catembed.errors import OutOfRangeError
 
-__all__ = ["NATIVE", "Place", "as_array", "as_ids", "explain", "padding_row", "readable", "refuse_out_of_range", "table_words"]
+__all__ = [
+    "NATIVE",
+    "Place",
+    "as_array",
+    "as_ids",
+    "explain",
+    "padding_row",
+    "readable",
+    "refuse_out_of_range",
+    "table_words",
+]
 
 NATIVE = frozenset({torch.int64, torch.int32})  # what torch's kernels take
 _WIDENED = frozenset({torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32, torch.uint64})

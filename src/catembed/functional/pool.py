@@ -127,9 +127,7 @@ def _differentiable_rows(
     return torch.ops.aten.embedding_backward(rows, ids, ctx.shape[0], ctx.padding, False, ctx.sparse)
 
 
-def _weights(
-    ctx: Any, dots: Tensor, weights: Tensor, ids: Tensor, offsets: Tensor, divisors: Tensor | None
-) -> Tensor:
+def _weights(ctx: Any, dots: Tensor, weights: Tensor, ids: Tensor, offsets: Tensor, divisors: Tensor | None) -> Tensor:
     """The gradient of the weights, from the products of rows and (divided) gradients.
 
     A weight that is made larger also makes its bag's divisor larger, S or q, which takes back::

@@ -10,8 +10,8 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import catembed.functional as ours
 from catembed import OutOfRangeError
-from catembed.functional import ids
 from catembed.errors import CatembedError
+from catembed.functional import ids
 
 (OP,) = [op for op in op_db if op.name == "nn.functional.embedding"]
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

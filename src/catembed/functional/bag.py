@@ -104,16 +104,15 @@ def pooled(
         raise ValueError(f"mode has to be one of {', '.join(MODES[:-1])} or {MODES[-1]} (got {mode!r})")
     if max_norm is not None and not torch.compiler.is_compiling():
         refuse_out_of_range(bags.source, weight, name, bags.place)
-    norm = (max_norm, norm_type)
     try:
         if mode == "none":
-            return _unpooled(bags, weight, *norm, scale_grad_by_freq, sparse, padding_idx, name)
+            return _unpooled(bags, weight, max_norm, norm_type, scale_grad_by_freq, sparse, padding_idx, name)
         if not scale_grad_by_freq and not (sparse and mode == "max") and _by_kernels(bags, weight, mode, padding_idx):
             ids, offsets, weights = flatten(bags)
             if max_norm is not None:
-                torch.embedding_renorm_(weight.detach(), ids.contiguous(), *norm)
+                torch.embedding_renorm_(weight.detach(), ids.contiguous(), max_norm, norm_type)
             return pool(weight, ids, offsets, weights, mode, padding_row(padding_idx, weight), sparse)
-        return _by_torch(bags, weight, *norm, scale_grad_by_freq, mode, sparse, padding_idx)
+        return _by_torch(bags, weight, max_norm, norm_type, scale_grad_by_freq, mode, sparse, padding_idx)
     except (IndexError, RuntimeError) as error:
         explain(error, bags.source, bags.ids, weight, name, bags.place)
         raise
@@ -157,10 +156,10 @@ def _by_torch(
 ) -> Tensor:
     ids, offsets, include_last, weights, *_ = bags
     if mode == "max" and weights is not None:
-        if sparse or scale_grad_by_freq:
-            weights = None  # torch refuses the rest
-        else:
-            return _max_of_weighted(bags, weight, max_norm, norm_type, padding_idx)
+        if not (sparse or scale_grad_by_freq):
+            rows = F.embedding(flatten(bags)[0], weight, None, max_norm, norm_type)
+            return _max_of_weighted(bags, rows, padding_row(padding_idx, weight))
+        weights = None  # torch refuses the rest
     elif mode == "sqrtn" or (mode == "mean" and weights is not None):
         ids, offsets, weights = flatten(bags)
         weights = _divided(ids, offsets, weights, mode, padding_row(padding_idx, weight), weight.dtype)
@@ -188,18 +187,18 @@ def _divided(
     """The weights with which a sum is the mean, or the sqrtn."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     divisors = reference_bag.bag_divisors(ids, offsets, weights, mode, padding, wide)
+    assert divisors is not None
     shares = divisors.reciprocal()[reference_bag.bag_of(offsets)]
     return (shares if weights is None else weights.to(wide) * shares).to(dtype)
 
 
-def _max_of_weighted(
-    bags: Bags, weight: Tensor, max_norm: float | None, norm_type: float, padding_idx: int | None
-) -> Tensor:
+def _max_of_weighted(bags: Bags, rows: Tensor, padding: int) -> Tensor:
+    """The largest numbers of each bag's weighted rows; ``rows`` has one for each id."""
     ids, offsets, weights = flatten(bags)
-    rows = F.embedding(ids, weight, None, max_norm, norm_type) * weights[:, None]
-    kept = torch.ones_like(ids, dtype=torch.bool) if padding_idx is None else ids != padding_row(padding_idx, weight)
+    assert weights is not None
+    rows = rows * weights[:, None]
     # Ids that are left out go to a bag of their own, which is cut off: shapes stay known where values are not.
-    target = torch.where(kept, reference_bag.bag_of(offsets), len(offsets) - 1)
+    target = torch.where(ids == padding, len(offsets) - 1, reference_bag.bag_of(offsets))
     out = rows.new_zeros(len(offsets), rows.shape[1])
     return out.scatter_reduce(0, target[:, None].expand_as(rows), rows, "amax", include_self=False)[:-1]
 

@@ -94,7 +94,7 @@ def _as_weights(weights: Any, weight: Tensor) -> Tensor | None:
     """Per-sample weights as a tensor; lists and arrays take the dtype of the table, tensors keep theirs."""
     if weights is None or isinstance(weights, Tensor) or torch.overrides.is_tensor_like(weights):
         return weights
-    return torch.as_tensor(weights, dtype=weight.dtype, device=weight.device)
+    return torch.tensor(weights, dtype=weight.dtype, device=weight.device)
 
 
 def _check_shape(weights: Tensor, ids: Tensor, name: str | None) -> None:

@@ -38,12 +38,14 @@ def as_jagged(value: Any, what: str, *, rectangular: bool = False) -> Jagged | N
     """
     if isinstance(value, Tensor):
         return _of_nested(value, what) if value.is_nested else None
+    if torch.overrides.is_tensor_like(value):  # stand-ins for tensors have every attribute that is asked for
+        return None
     if isinstance(value, (list, tuple)):
         return _of_lists(value, what, rectangular)
     if isinstance(value, np.ndarray):
         return _of_lists(value.tolist(), what, True) if value.dtype == object and value.ndim == 1 else None
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
-        return _of_arrow(value, what)
+        return _of_arrow(value, what)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
     if hasattr(value, "iloc"):  # pandas before it spoke Arrow's interface
         return as_jagged(np.asarray(value), what)
     return None

@@ -1,7 +1,7 @@
 """``embedding``: torch's own lookup, with any integer as id and range errors that say what was wrong.
 
-What torch does not refuse is checked before: ids where ``max_norm`` edits rows ahead of the lookup (torch edits the last
-row for -1, then raises).
+What torch does not refuse is checked before: ids where ``max_norm`` edits rows ahead of the lookup (torch edits the
+last row for -1, then raises).
 
 Known limits: code under ``torch.compile`` refuses bad ids with Inductor's own error; on CUDA they are still a
 device-side assertion; inside ``torch.func.vmap`` ids are refused without details.

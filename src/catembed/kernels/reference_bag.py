@@ -104,5 +104,5 @@ def bag_rows(
 
 
 def bag_dots(grad: Tensor, weight: Tensor, ids: Tensor, offsets: Tensor, winners: Tensor | None) -> Tensor:
-    """Of each position, ``(n,)``, the scalar product of its bag's gradient with its row; for max, of the numbers taken."""
+    """Of each position, ``(n,)``, the product of its bag's gradient with its row; for max, of the numbers taken."""
     return (expand(grad, offsets, None, winners) * weight[ids.long()].to(grad.dtype)).sum(dim=1)

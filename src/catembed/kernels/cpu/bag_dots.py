@@ -1,4 +1,4 @@
-"""`bag_dots`: the scalar product of each id's row with the gradient of its bag. Definition: kernels/reference_bag.py."""
+"""`bag_dots`: the product of each id's row with the gradient of its bag. Definition: kernels/reference_bag.py."""
 
 import numpy as np
 import torch

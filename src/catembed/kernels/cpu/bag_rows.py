@@ -29,27 +29,29 @@ def _mark(offsets, bags):
 
 @jit
 def _sum_bags(grad, starts, order, bags, weights, winners, targets, first, last, out):
-    base, width, nothing = address_of(grad), grad.strides[0], np.uint32(0)
-    total = np.empty(grad.shape[1], grad.dtype)
+    base, width, columns = address_of(grad), grad.strides[0], grad.shape[1]
+    nothing, one, nil = np.uint32(0), grad.dtype.type(1), grad.dtype.type(0)
+    total = np.empty(columns, grad.dtype)
     for i in range(first, last):
         if i + AHEAD < last:
             ask_for(base, width, bags[order[starts[i + AHEAD]]])
         if targets[i] < 0:
             continue
-        total[:] = 0
+        for j in range(columns):
+            total[j] = 0
         for at in range(starts[i], starts[i + 1]):
             k = order[at]
             row = grad[bags[k]]
-            w = widen(weights[k]) if len(weights) > 0 else grad.dtype.type(1)
+            w = widen(weights[k]) if len(weights) > 0 else one
             if len(winners) > 0:
                 won = winners[bags[k]]
-                for j in range(len(total)):
-                    total[j] += w * row[j] if won[j] == k else grad.dtype.type(0)
+                for j in range(columns):
+                    total[j] += w * row[j] if won[j] == k else nil
             else:
-                for j in range(len(total)):
+                for j in range(columns):
                     total[j] += w * row[j]
         target = out[targets[i]]
-        for j in range(len(total)):
+        for j in range(columns):
             target[j] = narrow(total[j], target[j], nothing, False)
 
 

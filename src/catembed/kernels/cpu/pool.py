@@ -9,11 +9,11 @@ from catembed.kernels.threads import parallel, shares
 
 from .compile import jit
 from .lanes import view
-from .memory import prefetch_address
+from .memory import prefetch_early
 
 __all__ = ["AHEAD", "NO_WINNERS", "ask_for", "given", "visit_bags"]
 
-AHEAD = 16  # rows asked for before they are needed, across the ends of bags
+AHEAD = 64  # rows asked for before they are needed, across the ends of bags: as early as the second-level cache allows
 NO_WINNERS = np.empty((0, 0), np.int64)
 _AT_LEAST = 1 << 16  # numbers of rows that are worth a thread
 
@@ -23,7 +23,7 @@ def ask_for(base, width, row):
     """Ask for the cache lines of a row, to be read."""
     start = base + np.int64(row) * width
     for offset in range(0, width, 64):
-        prefetch_address(start + offset)
+        prefetch_early(start + offset)
 
 
 def given(weights: Tensor | None, like: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from catembed.functional.ids import NATIVE, as_ids, explain, padding_row, refuse_out_of_range
-from catembed.storage import advise_huge
+from catembed.storage import room
 
 __all__ = ["embedding", "is_plain"]
 
@@ -67,14 +67,13 @@ _LARGE = 32 << 20  # bytes of output from which on the allocator takes fresh pag
 
 
 class _LargeLookup(torch.autograd.Function):
-    """Torch's lookup into huge pages: an output of fresh small pages costs more in page faults than in copying."""
+    """Torch's lookup into memory that is used again: fresh pages cost more in page faults than in copying."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, weight: Tensor, padding_idx: int, sparse: bool) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.count, ctx.padding_idx, ctx.sparse = len(weight), padding_idx, sparse
-        rows = torch.empty((ids.numel(), weight.shape[1]), dtype=weight.dtype)
-        advise_huge(rows)
+        rows = room(ids.numel(), weight.shape[1], weight.dtype)
         return torch.index_select(weight, 0, ids.reshape(-1), out=rows).view(*ids.shape, -1)
 
     @staticmethod

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from catembed.kernels import reference_bag
 from catembed.kernels.dispatch import kernel
-from catembed.storage import advise_huge
+from catembed.storage import room
 
 __all__ = ["pool"]
 
@@ -50,7 +50,7 @@ class _Pool(torch.autograd.Function):
         sparse: bool,
     ) -> Tensor:
         ids = ids.contiguous()
-        out = _room(len(offsets) - 1, weight, _wide(weight))
+        out = room(len(offsets) - 1, weight.shape[1], _wide(weight))
         divisors, winners = kernel("bag", _CPU)(weight, ids, offsets, weights, mode, padding, out)
         ctx.mode, ctx.padding, ctx.sparse, ctx.shape = mode, padding, sparse, weight.shape
         # Without a gradient for the weights no row is needed again, so the table may move before backward.
@@ -106,7 +106,7 @@ def _rows(
         if ctx.sparse:
             targets[at + 1 :] -= 1
             rows = torch.cat([rows[:at], rows[at + 1 :]])
-    out = _room(len(rows), grad, dtype) if ctx.sparse else torch.zeros(ctx.shape, dtype=dtype)
+    out = room(len(rows), ctx.shape[1], dtype) if ctx.sparse else torch.zeros(ctx.shape, dtype=dtype)
     kernel("bag_rows", _CPU)(grad, groups, offsets, weights, winners, targets, out)
     if not ctx.sparse:
         return out
@@ -146,10 +146,3 @@ def _weights(ctx: Any, dots: Tensor, weights: Tensor, ids: Tensor, offsets: Tens
 def _wide(tensor: Tensor) -> torch.dtype:
     """The dtype of arithmetic."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-def _room(rows: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Memory for rows that are all written at once: where it is large, page faults would cost more than the writing."""
-    room = torch.empty((rows, like.shape[1]), dtype=dtype)
-    advise_huge(room)
-    return room

@@ -19,12 +19,15 @@ _WIDE, _NARROW = 4 * _LANES, _LANES  # columns of a block
 
 
 def _block(columns, weighted):
-    """An intrinsic: add to ``target[column : column + columns]`` those of ``table[ids[start:stop]]``, weighted or not."""
+    """An intrinsic: add ``columns`` of the rows ``ids[start:stop]`` to those of ``target``, weighted or not."""
     vectors = columns // _LANES
 
     def add_block(typingctx, target, table, ids, weights, start, stop, column):
         def generate(context, builder, signature, args):
-            arrays = [context.make_array(kind)(context, builder, arg) for kind, arg in zip(signature.args, args[:4])]
+            arrays = [
+                context.make_array(kind)(context, builder, arg)
+                for kind, arg in zip(signature.args[:4], args[:4], strict=True)
+            ]
             (sums, rows, numbers, factors), (start, stop, column) = arrays, args[4:]
             width = cgutils.unpack_tuple(builder, rows.strides)[0]
             first = builder.gep(sums.data, [column])
@@ -32,7 +35,7 @@ def _block(columns, weighted):
             row_kind = ir.VectorType(context.get_value_type(signature.args[1].dtype), _LANES)
             places = [_place(builder, first, v, sum_kind) for v in range(vectors)]
             totals = [cgutils.alloca_once(builder, sum_kind) for _ in range(vectors)]
-            for place, total in zip(places, totals):
+            for place, total in zip(places, totals, strict=True):
                 builder.store(builder.load(place, align=1, typ=sum_kind), total)
             one = context.get_constant(types.intp, 1)
             with cgutils.for_range_slice(builder, start, stop, one, start.type) as (k, _):
@@ -52,7 +55,7 @@ def _block(columns, weighted):
                     if w is not None:
                         values = builder.fmul(values, w, flags=("contract",))
                     builder.store(builder.fadd(builder.load(total, typ=sum_kind), values, flags=("contract",)), total)
-            for place, total in zip(places, totals):
+            for place, total in zip(places, totals, strict=True):
                 builder.store(builder.load(total, typ=sum_kind), place, align=1)
             return context.get_dummy_value()
 

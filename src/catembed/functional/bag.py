@@ -25,7 +25,7 @@ from catembed.kernels import reference_bag
 __all__ = ["MODES", "embedding_bag", "pooled"]
 
 MODES = ("sum", "mean", "max", "sqrtn", "none")
-_MANY_IDS = 4096  # from so many on the kernels win where no gradient is asked for
+_MUCH = 1 << 19  # numbers of rows from which on the kernels win where no gradient is asked for
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
@@ -130,10 +130,10 @@ def _by_kernels(bags: Bags, weight: Tensor, mode: str, padding_idx: int | None) 
     wanted = torch.is_grad_enabled() and (weight.requires_grad or (weights is not None and weights.requires_grad))
     beyond = mode == "sqrtn" or (weights is not None and mode != "sum")
     return (
-        (wanted or beyond or ids.numel() >= _MANY_IDS)
+        weight.dim() == 2
+        and (wanted or beyond or ids.numel() * weight.shape[1] >= _MUCH)
         and ids.dtype in NATIVE
         and weight.dtype in _DTYPES
-        and weight.dim() == 2
         and weight.is_contiguous()
         and (ids.dim() == 2 if offsets is None else ids.dim() == offsets.dim() == 1 and len(offsets) > 0)
         and (weights is None or weights.dtype == weight.dtype)

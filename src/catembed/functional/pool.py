@@ -99,7 +99,7 @@ def _rows(
     rows, targets = groups.rows, groups.rows
     if ctx.sparse:
         targets = torch.arange(len(rows))
-    at = int(torch.searchsorted(rows, ctx.padding))
+    at = int(torch.searchsorted(rows, ctx.padding)) if ctx.padding >= 0 else len(rows)
     if at < len(rows) and int(rows[at]) == ctx.padding:
         targets = targets.clone()
         targets[at] = -1

@@ -37,7 +37,8 @@ def room(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     size = rows * columns * dtype.itemsize
     if size < _LARGE or not hasattr(mmap, "MAP_ANONYMOUS"):
         tensor = torch.empty((rows, columns), dtype=dtype)
-        advise_huge(tensor)
+        if size >= _HUGE_PAGE:
+            advise_huge(tensor)
         return tensor
     memory = _waiting_memory(size) or _fresh_memory(size)
     lease = memoryview(memory)  # the tensor holds it, and nothing else does

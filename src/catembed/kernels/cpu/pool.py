@@ -1,8 +1,10 @@
 """What the kernels of bags share: who takes which bags, reading rows ahead, and arguments that may be missing."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from catembed.kernels.threads import parallel, shares
@@ -27,8 +29,13 @@ def ask_for(base, width, row):
 
 
 def given(weights: Tensor | None, like: Tensor) -> np.ndarray:
-    """The weights of the positions as an array; of length 0 where there are none."""
-    return view(like.new_empty(0)) if weights is None else view(weights.contiguous())
+    """The weights of the positions as an array; of length 0 where there are none, which have the dtype of ``like``."""
+    return _none(like.dtype) if weights is None else view(weights.contiguous())
+
+
+@cache
+def _none(dtype: torch.dtype) -> np.ndarray:
+    return view(torch.empty(0, dtype=dtype))
 
 
 def visit_bags(offsets: np.ndarray, columns: int, function: Callable[[int, int], object]) -> None:

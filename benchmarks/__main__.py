@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for module in ("benchmarks.train_step", "benchmarks.flights", "benchmarks.report"):
+for module in ("benchmarks.train_step", "benchmarks.bags", "benchmarks.flights", "benchmarks.report"):
     print(f"== {module}", flush=True)
     subprocess.run([sys.executable, "-m", module], check=True)

@@ -22,6 +22,11 @@ class WaitingRoom:
         self._counts = counts  # one for each value; an admitted one stays, with its count, until the room is cleared
         self._admitted = 0
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether no value was given twice."""
+        return self._index.duplicate is None
+
     @classmethod
     def empty(cls, *, text: bool) -> WaitingRoom:
         """A room without values: of text, or of values of eight bytes."""

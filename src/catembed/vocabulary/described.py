@@ -29,6 +29,7 @@ class Described:
     _counts: np.ndarray | None  # may be shorter than there are ids: those that came since have none
     _shown: tuple[int, pa.Array] | None
     _digest: tuple[int, str] | None
+    _sound = True  # whether all offsets are known to lie within the bytes; only kernels may follow them where not
 
     @property
     def kind(self) -> str:
@@ -76,8 +77,18 @@ class Described:
         count = len(octets) // 8 if offsets is None else len(offsets) - 1
         shown = self._shown
         if shown is None or shown[0] != count:
+            if not self._sound:
+                self._check_offsets(offsets)
             shown = self._shown = count, from_store(octets, offsets, self._kind)
         return shown[1]
+
+    def _check_offsets(self, offsets: np.ndarray | None) -> None:
+        """Read the offsets that were not read when the vocabulary was loaded: Arrow would follow them anywhere."""
+        from catembed.vocabulary.stored import check_offsets
+
+        if offsets is not None:
+            check_offsets("categories", offsets)
+        self._sound = True
 
     @property
     def counts(self) -> np.ndarray | None:

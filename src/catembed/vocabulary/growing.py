@@ -127,7 +127,7 @@ class Growing(Encoding):
         """Become ``other``, of which this one is the start: with its categories, counts and values that wait."""
         with self._change():
             self.origin, self._shown, self._digest = None, None, None
-            self._index, self._kind = other._index, other._kind
+            self._index, self._kind, self._sound = other._index, other._kind, other._sound
             self._counts, self._waiting = other._counts, other._waiting
 
     def observe(self, column: Any) -> None:

@@ -13,6 +13,7 @@ import threading
 import numpy as np
 import torch
 
+from catembed.errors import FormatError
 from catembed.kernels.dense import Dense, dense_table
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.spans import Spans, from_bytes, from_words
@@ -150,7 +151,8 @@ class Index:
 
     def find_bytes(self, value: bytes) -> int:
         """The id of one value, -1 where it has none."""
-        return kernel("find_one", CPU)(value, *self._now.facts)
+        now = self._now  # whose memory must not go while it is searched
+        return kernel("find_one", CPU)(value, *now.facts)
 
     def is_sound(self) -> bool:
         """Whether every value is found at its own id, so that none is there twice and the table is theirs."""
@@ -158,7 +160,8 @@ class Index:
         if now.table.buckets != buckets_for(now.count):
             return False
         ids = np.empty(now.count, np.int64)
-        return self.find(now.values, ids) == now.count and bool((ids == np.arange(now.count)).all())
+        found = kernel("find", CPU)(now.values, now.values, now.table, 0, -1, -1, ids)  # by the table, never without
+        return found == now.count and bool((ids == np.arange(now.count)).all())
 
     # Growing
 
@@ -189,7 +192,8 @@ class Index:
         """The same values in arrays and a table of their own."""
         now = self._now
         table = empty_table(now.count, now.table.seed)
-        kernel("fill", CPU)(now.values, table)
+        if kernel("fill", CPU)(now.values, table) >= 0:
+            raise FormatError("nothing can be added to these categories: they were loaded unchecked, and are damaged")
         return _Snapshot(now.octets[: now.end].copy(), now.offsets[: now.count + 1].copy(), now.count, table)
 
 

@@ -38,7 +38,9 @@ def renamed(vocabulary: Vocabulary, names: Mapping[Any, Any]) -> Vocabulary:
         places.append(int(vocabulary.encode(old)) - vocabulary.num_reserved)
     new = read(list(names.values()), vocabulary.name)
     if new.missing().any():
-        raise VocabularyError(label(vocabulary.name) + messages.missing(new, "no category can become one; for missing values there is"))
+        raise VocabularyError(
+            label(vocabulary.name) + messages.missing(new, "no category can become one; for missing values there is")
+        )
     if new.kind != vocabulary.kind:
         raise VocabularyError(label(vocabulary.name) + messages.mismatch(new, ~new.missing(), vocabulary.kind))
     count = len(vocabulary.categories)

@@ -15,6 +15,7 @@ from catembed.vocabulary.admission import WaitingRoom
 from catembed.vocabulary.forms import from_store
 from catembed.vocabulary.index import Index
 from catembed.vocabulary.kinds import VARIABLE_WIDTH
+from catembed.vocabulary.stored import check_offsets
 from catembed.vocabulary.text import EMPTY
 
 __all__ = ["Reader"]
@@ -57,6 +58,8 @@ class Reader:
         if "index" not in self._arrays:
             index = Index(octets, offsets)
             if index.duplicate is not None:
+                if offsets is not None:
+                    _check_text("categories", octets, offsets, self._kind)
                 raise FormatError(f"stored vocabulary: {messages.duplicates(from_store(octets, offsets, self._kind))}")
             return index
         table = self._checked("index", np.int64)
@@ -87,7 +90,10 @@ class Reader:
         counts, count = self._checked("waiting.counts", np.int64), _count(octets, offsets)
         if len(counts) != count or (count and counts.min() < 1):
             raise FormatError(f"'waiting.counts' must have a positive entry for each of {count:,} values")
-        return WaitingRoom(octets, offsets, counts.copy())
+        room = WaitingRoom(octets, offsets, counts.copy())
+        if not room.is_sound:
+            raise FormatError("'waiting' must hold each value once, within its bytes")
+        return room
 
     def _values(self, name: str) -> Values:
         if self._kind in VARIABLE_WIDTH:
@@ -125,13 +131,7 @@ def _count(octets: np.ndarray, offsets: np.ndarray | None) -> int:
 
 
 def _check_text(name: str, octets: np.ndarray, offsets: np.ndarray, kind: str) -> None:
-    falls = offsets[1:] < offsets[:-1]
-    if falls.any():
-        place = int(falls.argmax())
-        raise FormatError(
-            f"'{name}.offsets' must not decrease, got {offsets[place]} and then {offsets[place + 1]} at "
-            f"position {place + 1}"
-        )
+    check_offsets(name, offsets)
     try:
         from_store(octets, offsets, kind).validate(full=True)
     except pa.ArrowInvalid as error:

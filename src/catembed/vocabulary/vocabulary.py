@@ -208,6 +208,7 @@ class Vocabulary(Growing):
 
     def _use(self, index: Index, kind: str, policies: Policies, name: str | None) -> None:
         self._index, self._kind, self._policies, self._name = index, kind, policies, name
+        self._sound = True
         self._reserved = policies.num_reserved  # looked up for each single value
         self._counts = None
         self._waiting = None
@@ -334,6 +335,7 @@ class Vocabulary(Growing):
             raise FormatError(f"stored vocabulary: {fact}") from None
         stored_parts = Reader(given, arrays, verify)
         self._use(stored_parts.index(), given["kind"], policies, given["name"])
+        self._sound = stored_parts.whole
         self._counts = stored_parts.counts(len(self))
         self._waiting = stored_parts.waiting()
         if stored_parts.whole and self.fingerprint != given["fingerprint"]:
@@ -351,7 +353,7 @@ class Vocabulary(Growing):
             other._use(self._index.copy(), self._kind, self._policies, self._name)
             other._counts = None if self._counts is None else self._counts.copy()
             other._waiting = None if self._waiting is None else self._waiting.copy()
-            other._digest = self._digest
+            other._digest, other._sound = self._digest, self._sound
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Vocabulary:

@@ -25,7 +25,7 @@ __all__ = ["Counter", "DamagedTextError", "Plan", "Records", "merged", "settle"]
 
 _CPU = torch.device("cpu")
 _NONE = np.empty(0, np.int64)
-_LEAST_SLOTS, _LEAST_WORDS = 16, 64  # of a part's table and of its records
+_LEAST_SLOTS, _LEAST_WORDS = 256, 1024  # of a part's table and of its records
 _LARGE = 1 << 16  # bytes of a single part that is to be divided
 _ENDLESS = 2**63 - 1
 
@@ -227,6 +227,8 @@ def merged(counters: Sequence[Counter], number: int) -> Iterator[Records]:
         for other in counters[1:]:
             first.absorb(other.take(number))
         yield first.take(number)
+        return
+    if not any(counter.spilled.holds(number) for counter in counters if counter.spilled):
         return
     below = Counter(first.plan._replace(text=False), first.level + 1)
     try:

@@ -1,5 +1,6 @@
 """Files of vocabularies, damaged and forged: refused, or taken without a wrong id, a read outside, or a crash."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -193,3 +194,26 @@ def test_forged_values_that_wait_are_refused(path, counts, offsets, message):
     forged(path, change)
     with pytest.raises(FormatError, match=message):
         load(path)
+
+
+def test_arrow_never_follows_offsets_that_nobody_has_read():
+    header, arrays = Vocabulary(pa.array(np.arange(COUNT)).cast(pa.string())).to_arrays(index=True)
+    offsets = arrays["categories.offsets"].copy()
+    offsets[12_345] += 2**20
+    given = {**arrays, "categories.offsets": offsets}
+    looks = (
+        lambda vocabulary: vocabulary.decode([12_344]),
+        lambda vocabulary: vocabulary.categories,
+        lambda vocabulary: copy.copy(vocabulary).decode(5),
+        lambda vocabulary: vocabulary.encode(["unseen"]),
+        lambda vocabulary: vocabulary.prune([1]),
+        lambda vocabulary: vocabulary.add(["new"]),
+        repr,
+    )
+    for look in looks:
+        vocabulary = Vocabulary.from_arrays(header, given, verify=False)
+        assert vocabulary.encode(["0", "2199999"]).tolist() == [0, 2_199_999]
+        with pytest.raises(FormatError, match=r"must not decrease|damaged"):
+            look(vocabulary)
+    sound = Vocabulary.from_arrays(header, arrays, verify=False)
+    assert sound.decode([12_344, 0]) == ["12344", "0"]

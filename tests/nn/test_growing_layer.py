@@ -161,10 +161,19 @@ def test_the_seed_goes_with_the_layer(tmp_path):
         pickle.loads(pickle.dumps(layer)),
         loaded_into(growing(seed=5), layer),
     ):
-        assert other.fresh_seed == layer.fresh_seed == 0
+        assert other.fresh_seed == layer.fresh_seed
         other(["kiwi"])
         assert torch.equal(rows(other, "kiwi"), fresh_row("kiwi"))
     assert list(layer.vocabulary) == FRUIT
+
+
+def test_layers_of_one_model_draw_different_rows():
+    seeds = {growing(seed=seed, name=name).fresh_seed for seed in (0, 1) for name in (None, "a", "b")}
+    assert len(seeds) == 6
+    torch.manual_seed(0)
+    one, other = (CategoryEmbedding(Vocabulary(FRUIT, unseen="grow"), 3) for _ in range(2))
+    one(["kiwi"]), other(["kiwi"])
+    assert not torch.equal(rows(one, "kiwi"), rows(other, "kiwi"))
 
 
 def loaded_into(fresh, layer):

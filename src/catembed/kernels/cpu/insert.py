@@ -30,7 +30,8 @@ def _copy(address, length, octets, end):
 def _insert(values, categories, octets, offsets, words, table, seed, state, limit, start, ids):
     """Ids of the values from ``start`` on; the position where more room is needed, or the number of values at the end.
 
-    ``state`` is how many categories there are and how many bytes they have. An unsound value gives -1 - its position.
+    ``state`` is how many categories there are, how many bytes they have, and whether room is needed because a value's
+    buckets are all full. An unsound value gives -1 - its position.
     """
     keys = hash_keys(seed)
     buckets, hashes = len(words), np.empty(AHEAD, np.uint64)
@@ -55,7 +56,9 @@ def _insert(values, categories, octets, offsets, words, table, seed, state, limi
         _copy(address, length, octets, end)
         if len(offsets):
             offsets[state[0] + 1] = end + length
-        place(hashed, state[0], words, buckets)
+        if not place(hashed, state[0], words, buckets):
+            state[2] = 1
+            return i
         ids[i] = state[0]
         state[0] += 1
         state[1] = end + length

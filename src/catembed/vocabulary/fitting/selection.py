@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from catembed.kernels.dispatch import kernel
-from catembed.vocabulary.counting import Records
+from catembed.vocabulary.fitting.counting import Records
 
 __all__ = ["Selection"]
 

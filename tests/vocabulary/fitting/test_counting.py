@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from catembed import VocabularyError
 from catembed.kernels.reference_hash import hash_bytes
-from catembed.vocabulary import counting, fit, selection, spill, tally
 from catembed.vocabulary.columns import read
-from catembed.vocabulary.fit import combine, learn
+from catembed.vocabulary.fitting import counting, fit, selection, spill, tally
+from catembed.vocabulary.fitting.fit import combine, learn
 
 ORDERS = ("frequency", "sorted", "first")
 

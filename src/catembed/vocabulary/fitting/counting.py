@@ -19,7 +19,7 @@ import torch
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.records import ARENA, ENTRIES, FACTS, LEVELS, MASK, PARTS, ROOM, TABLE, USED
 from catembed.kernels.spans import Spans
-from catembed.vocabulary.spill import Spill
+from catembed.vocabulary.fitting.spill import Spill
 
 __all__ = ["Counter", "DamagedTextError", "Plan", "Records", "merged", "settle"]
 

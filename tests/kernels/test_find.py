@@ -301,7 +301,7 @@ def test_insert_says_where_it_ran_out_of_room(function):
     values = store([b"aa", b"bb", b"aa", b"cc", b"dd"])
     assert inserted(values, function, room=2)[:3] == (3, [2, 4, 0], [0, 1, 0, -1, -9])
     assert inserted(values, function, room=9, octets=5)[:2] == (3, [2, 4, 0])
-    assert inserted(values, function, room=9, limit=3)[:3] == (5, [3, 6], [0, 1, 0, 2, -1])
+    assert inserted(values, function, room=9, limit=3)[:3] == (5, [3, 6, 0], [0, 1, 0, 2, -1])
 
 
 # Values that lie outside their buffers

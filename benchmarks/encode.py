@@ -169,7 +169,8 @@ def case(
 def show(row: dict) -> dict:
     print(
         f"{row['case']:<12}{row['categories']:>10,}{row['values']:>10,}  {row['distribution']:<9}{row['contender']:<34}"
-        f"{row['median_ms']:>10} ms [{row['q1_ms']} .. {row['q3_ms']}]  between {row['between_ms']}  cold {row['cold_ms']} ms",
+        f"{row['median_ms']:>10} ms [{row['q1_ms']} .. {row['q3_ms']}]  between {row['between_ms']}  "
+        f"cold {row['cold_ms']}",
         flush=True,
     )
     return row

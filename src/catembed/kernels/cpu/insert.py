@@ -9,7 +9,7 @@ from .compile import jit
 from .fill import AHEAD, ask, place
 from .find import search
 from .hash64 import MISSING, UNSOUND, first_of, hash_keys, locate
-from .memory import load8, load64
+from .memory import address_of, load8, load64, store64
 
 __all__ = ["insert"]
 
@@ -17,11 +17,9 @@ __all__ = ["insert"]
 @jit
 def _copy(address, length, octets, end):
     """Append bytes."""
-    whole = length & ~7
+    target, whole = address_of(octets) + end, length & ~7
     for at in range(0, whole, 8):
-        word = load64(address + at)
-        for byte in range(8):
-            octets[end + at + byte] = np.uint8(word >> np.uint64(8 * byte))
+        store64(target + at, load64(address + at))
     for at in range(whole, length):
         octets[end + at] = load8(address + at)
 

@@ -58,24 +58,30 @@ def _torch(make: Callable[..., torch.optim.Optimizer], *, sparse: bool, **option
     return build
 
 
+def fbgemm_table(rows: int, dim: int, optimizer: str) -> torch.nn.Module:
+    """FBGEMM's layer for one table on the CPU, which sums bags and updates in backward."""
+    import fbgemm_gpu  # noqa: F401  (loads the operators)
+    from fbgemm_gpu.split_table_batched_embeddings_ops_common import PoolingMode
+    from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+        ComputeDevice,
+        EmbeddingLocation,
+        OptimType,
+        SplitTableBatchedEmbeddingBagsCodegen,
+    )
+
+    table = SplitTableBatchedEmbeddingBagsCodegen(
+        [(rows, dim, EmbeddingLocation.HOST, ComputeDevice.CPU)],
+        optimizer=getattr(OptimType, optimizer),
+        learning_rate=0.01,
+        pooling_mode=PoolingMode.SUM,
+    )
+    table.init_embedding_weights_uniform(-1.0, 1.0)
+    return table
+
+
 def _fbgemm(optimizer: str) -> Build:
     def build(rows: int, dim: int) -> Batch:
-        import fbgemm_gpu  # noqa: F401  (loads the operators)
-        from fbgemm_gpu.split_table_batched_embeddings_ops_common import PoolingMode
-        from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
-            ComputeDevice,
-            EmbeddingLocation,
-            OptimType,
-            SplitTableBatchedEmbeddingBagsCodegen,
-        )
-
-        table = SplitTableBatchedEmbeddingBagsCodegen(
-            [(rows, dim, EmbeddingLocation.HOST, ComputeDevice.CPU)],
-            optimizer=getattr(OptimType, optimizer),
-            learning_rate=0.01,
-            pooling_mode=PoolingMode.SUM,
-        )
-        table.init_embedding_weights_uniform(-1.0, 1.0)
+        table = fbgemm_table(rows, dim, optimizer)
         offsets: dict[int, torch.Tensor] = {}
 
         def step(ids: torch.Tensor, grad: torch.Tensor) -> None:

@@ -74,3 +74,13 @@ def test_the_first_of_several_bad_ids_is_named(threads):
     ids[[100, 590_000]] = torch.tensor([77, 88])
     with pytest.raises(IndexError, match="id 77 at position 100"):
         group(ids, 10)
+
+
+def test_ids_that_ascend_need_no_sorting():
+    ids = torch.tensor([1, 4, 9], dtype=torch.int32)
+    for case in (ids, ids[[0, 0, 2]], ids.flip(0), torch.arange(30)[::3], ids[:0]):
+        assert_same(case, 30)
+    with pytest.raises(IndexError, match=r"id 9 at position 2 is outside \[0, 9\)"):
+        group(ids, 9)
+    with pytest.raises(IndexError, match=r"id -1 at position 0 is outside \[0, 9\)"):
+        group(torch.tensor([-1, 2]), 9)

@@ -21,9 +21,11 @@ for kind, options in [
     (optim.RowwiseAdagrad, {}), (optim.Adam, {}), (optim.AdamW, {"untouched": "exact"}),
 ]:
     layer = catembed.Embedding(50, 8, sparse=True, dtype=dtype)
+    bag = catembed.EmbeddingBag(50, 8, sparse=True, dtype=dtype, _weight=layer.weight)
     optimizer = kind(layer.parameters(), lr=0.1, **options)
     for _ in range(3):
         layer(torch.randint(50, (20,))).sum().backward()
+        bag(torch.randint(50, (20, 3))).sum().backward()
         optim.clip_grad_norm_(layer.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -19,6 +19,7 @@ _REFERENCES = (
     "reference_find",
     "reference_dense",
     "reference_split",
+    "reference_bag",
 )
 
 

@@ -1,4 +1,4 @@
-"""``EmbeddingBag``: torch's pooled embedding, with any integer as index, checked offsets and told range errors."""
+"""``EmbeddingBag``: torch's pooled embedding, for bags in any form, with weights in every mode and told errors."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
-from catembed.functional import embedding_bag
+from catembed.functional import as_bags, pooled
 from catembed.nn.table import TableLayer
 
 __all__ = ["EmbeddingBag"]
 
 
 class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
-    """Sums, means or maxima over bags of rows: ``(B, N)``, or ``(N,)`` with ``B`` offsets, give ``(B, embedding_dim)``.
+    """Bags of rows pooled to one row each: ``(B, N)``, or ``(n,)`` with ``B`` offsets, give ``(B, embedding_dim)``.
 
     Takes every argument of :class:`torch.nn.EmbeddingBag` and means the same by it. ``name`` is how error messages
-    call the table. Ids and offsets may have any integer dtype, or be lists of ints or NumPy arrays of integers.
+    call the table. ``mode`` may also be ``"sqrtn"`` (the sum over the root of the number of ids) or ``"none"`` (the
+    rows of each bag, as a jagged ``torch.nested`` tensor).
+
+    Called with ids of any integer dtype, as a matrix, or flat with ``offsets`` or ``lengths=``, or a padded matrix with
+    ``mask=`` (bools, True where an id counts; or ``padding_idx``); or with bags of any lengths as a list of lists, a
+    jagged ``torch.nested`` tensor, or a column of lists (Arrow, pandas, polars). ``per_sample_weights`` come in the
+    same form, for every mode; a mean is then Σ w x / Σ w, and sqrtn Σ w x / √Σ w². An empty bag gives zeros.
 
     Raises, when called:
         OutOfRangeError: an id outside ``[0, num_embeddings)``; an ``IndexError``, where torch raises ``RuntimeError``.
-        ValueError: offsets that do not start at 0, decrease or leave the input.
+        ValueError: offsets that do not start at 0, decrease or leave the input; lengths that do not add up; weights or
+            a mask of another shape.
+        TypeError: lists of uneven depth, missing bags.
 
     >>> layer = EmbeddingBag(3, 5, mode="sum")
     >>> layer([0, 2, 1], [0, 2]).shape
     torch.Size([2, 5])
+    >>> torch.equal(layer([[0, 2], [1]]), layer([[0, 2], [1, 9]], mask=[[True, True], [True, False]]))
+    True
     """
 
     def __init__(
@@ -98,21 +108,37 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
         table.name = name
         return table
 
-    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
-        """Pool the rows of each bag: ``(B, embedding_dim)``."""
-        if self.training and self.kept_exact:
-            self._settle(input)
-        return embedding_bag(
+    def forward(
+        self,
+        input: Any,
+        offsets: Any = None,
+        per_sample_weights: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> Tensor:
+        """Pool the rows of each bag: ``(B, embedding_dim)``; with ``mode="none"`` a nested tensor of all of them."""
+        weight = self.weight
+        bags = as_bags(
             input,
-            self.weight,
+            weight,
             offsets,
+            per_sample_weights,
+            self.include_last_offset,
+            lengths=lengths,
+            mask=mask,
+            name=self.name,
+        )
+        if self.training and self.kept_exact:
+            self._settle(bags.ids)
+        return pooled(
+            bags,
+            weight,
             self.max_norm,
             self.norm_type,
             self.scale_grad_by_freq,
             self.mode,
             self.sparse,
-            per_sample_weights,
-            self.include_last_offset,
             self.padding_idx,
-            name=self.name,
+            self.name,
         )

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from catembed.errors import FormatError
+from catembed.functional import MODES
 from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
@@ -182,7 +183,7 @@ def _check_settings(kind: Any, settings: Any) -> None:
     sound["padding_idx"] = settings["padding_idx"] is None or type(settings["padding_idx"]) is int
     sound["max_norm"] = settings["max_norm"] is None or _is_number(settings["max_norm"])
     sound["norm_type"] = _is_number(settings["norm_type"])
-    sound["mode"] = not bag or settings["mode"] in ("sum", "mean", "max")
+    sound["mode"] = not bag or settings["mode"] in MODES
     for key, is_sound in sound.items():
         if not is_sound:
             raise FormatError(f"the setting {key!r} cannot be {settings[key]!r:.200}")

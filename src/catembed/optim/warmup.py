@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from catembed.functional import embedding_bag
 from catembed.optim import exact
 from catembed.optim.adagrad import Adagrad, RowwiseAdagrad
 from catembed.optim.adam import Adam, AdamW
@@ -35,13 +36,22 @@ def warmup(dtype: torch.dtype = torch.float32) -> None:
         optimizer = kind([weight], lr=0.1, **options)
         for row in (0, 1):
             exact.settle(weight, torch.tensor([row]))
-            torch.nn.functional.embedding(torch.tensor([row]), weight, sparse=True).sum().backward()
+            torch.nn.functional.embedding(torch.tensor([row, row]), weight, sparse=True).sum().backward()
             clip_grad_norm_([weight], 1.0)
             clip_grad_value_([weight], 1.0)
             optimizer.step()
             optimizer.zero_grad()
         optimizer.flush()
+    _pool(dtype)
     _encode()
+
+
+def _pool(dtype: torch.dtype) -> None:
+    weight = torch.zeros(4, 2, dtype=dtype, requires_grad=True)
+    factors = torch.ones(1, 2, dtype=dtype, requires_grad=True)
+    for mode in ("sum", "max"):
+        pooled = embedding_bag(torch.tensor([[1, 0]]), weight, mode=mode, per_sample_weights=factors)
+        pooled.sum().backward()
 
 
 def _encode() -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "load32",
     "load64",
     "prefetch_address",
+    "prefetch_early",
     "store64",
     "trailing_zeros",
     "zero_bytes",
@@ -125,17 +126,32 @@ def equal_lanes(typingctx, address, value):
     return types.uint64(types.int64, types.uint16), generate
 
 
+def _prefetch(builder, args, nearness):
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(32), ir.IntType(32), ir.IntType(32)])
+    name = "llvm.prefetch.p0"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    read, near, data = (ir.Constant(ir.IntType(32), number) for number in (0, nearness, 1))
+    builder.call(function, [builder.inttoptr(args[0], pointer), read, near, data])
+
+
 @intrinsic
 def prefetch_address(typingctx, address):
     """Ask for the cache line at an address; any address may be asked for."""
 
     def generate(context, builder, signature, args):
-        pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, ir.IntType(32), ir.IntType(32), ir.IntType(32)])
-        name = "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        read, near, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
-        builder.call(function, [builder.inttoptr(args[0], pointer), read, near, data])
+        _prefetch(builder, args, 3)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
+def prefetch_early(typingctx, address):
+    """The same for a line that is not needed soon: into the second-level cache, which waits for many lines at once."""
+
+    def generate(context, builder, signature, args):
+        _prefetch(builder, args, 2)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for module in ("benchmarks.train_step", "benchmarks.bags", "benchmarks.flights", "benchmarks.report"):
-    print(f"== {module}", flush=True)
-    subprocess.run([sys.executable, "-m", module], check=True)
+for name in ("train_step", "bags", "encode", "fit_vocabulary", "flights", "report"):
+    print(f"== benchmarks.{name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -1,8 +1,10 @@
 """Encoding a column against a vocabulary, ours beside every rival: ``python -m benchmarks.encode`` (about 6 minutes).
 
 Every contender gives the int64 ids of the same values, checked before they are timed. What a rival can keep between
-calls (pandas' hash table, polars' frame, scikit-learn's fitted encoder) is made before; "cold" is what making it and
-the first call take together. Keras takes part where it is installed. Writes ``benchmarks/results/encode.csv``.
+calls (pandas' hash table, polars' frame, scikit-learn's fitted encoder) is made before. Each is timed in three ways:
+batch after batch, for 20 ms at a turn; one batch at a turn, after all the others have been at work ("between"), so that
+nothing is left in the caches; and made and called once ("cold"). Keras takes part where it is installed. Writes
+``benchmarks/results/encode.csv``.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from benchmarks.harness import environment, interleave, summary, write_results
 from catembed import Vocabulary
 
 CATEGORIES, BATCH = 1_000_000, 65_536
+TURN = 0.02  # seconds
 Encode = Callable[[Any], Any]
 
 
@@ -148,9 +151,11 @@ def case(
             raise AssertionError(f"{contender.name} gives other ids")
         turns = itertools.cycle(batches)
         calls[contender.name] = lambda encode=encode, turns=turns: encode(next(turns))
-    for name, times in interleave(calls, seconds=seconds, warmup=rotation).items():
+    between = interleave(calls, seconds=seconds / 2, warmup=rotation, turn=0)
+    for name, times in interleave(calls, seconds=seconds, turn=TURN).items():
         median, low, high = summary(times)
-        figures = {"median_ms": median, "q1_ms": low, "q3_ms": high, "cold_ms": cold[name]}
+        figures = {"median_ms": median, "q1_ms": low, "q3_ms": high}
+        figures |= {"between_ms": summary(between[name])[0], "cold_ms": cold[name]}
         row = {
             "case": what,
             "categories": len(values),
@@ -164,7 +169,8 @@ def case(
 def show(row: dict) -> dict:
     print(
         f"{row['case']:<12}{row['categories']:>10,}{row['values']:>10,}  {row['distribution']:<9}{row['contender']:<34}"
-        f"{row['median_ms']:>10} ms [{row['q1_ms']} .. {row['q3_ms']}]  cold {row['cold_ms']} ms",
+        f"{row['median_ms']:>10} ms [{row['q1_ms']} .. {row['q3_ms']}]  between {row['between_ms']}  "
+        f"cold {row['cold_ms']}",
         flush=True,
     )
     return row
@@ -216,16 +222,11 @@ def one(values: list[str], seconds: float) -> Iterator[dict]:
         "dict and torch.tensor": lambda: torch.tensor(ids[next(turns)]),
         "torch.tensor(0) alone": lambda: torch.tensor(0),
     }
-    for name, times in interleave(calls, seconds=seconds).items():
+    for name, times in interleave(calls, seconds=seconds, turn=TURN).items():
         median, low, high = summary(times)
-        figures = {"median_ms": median, "q1_ms": low, "q3_ms": high, "cold_ms": 0.0}
-        row = {
-            "case": "one string",
-            "categories": len(values),
-            "values": 1,
-            "distribution": "uniform",
-            "contender": name,
-        }
+        figures = {"median_ms": median, "q1_ms": low, "q3_ms": high, "between_ms": 0.0, "cold_ms": 0.0}
+        row = {"case": "one string", "categories": len(values), "values": 1, "distribution": "uniform"}
+        row |= {"contender": name}
         yield show(row | {key: f"{value:.4g}" for key, value in figures.items()})
 
 

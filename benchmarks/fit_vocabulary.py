@@ -58,7 +58,7 @@ def make_file(rows: int) -> Path:
 
 
 def ours(path: Path) -> int:
-    from catembed.vocabulary.fit import learn_files
+    from catembed.vocabulary.fitting.fit import learn_files
 
     return len(learn_files(path, [COLUMN])[COLUMN].values)
 

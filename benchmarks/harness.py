@@ -22,10 +22,12 @@ RESULTS = Path(__file__).parent / "results"
 Step = Callable[[], object]
 
 
-def interleave(contenders: Mapping[str, Step], *, seconds: float, warmup: int = 3) -> dict[str, list[float]]:
+def interleave(
+    contenders: Mapping[str, Step], *, seconds: float, warmup: int = 3, turn: float = 0.002
+) -> dict[str, list[float]]:
     """Seconds per call of each contender, called in turn for about ``seconds`` in all (5 rounds at least).
 
-    Calls shorter than 2 ms are timed in groups, so that the clock and a neighbour's caches weigh little.
+    Calls shorter than ``turn`` seconds are timed in groups, so that the clock and a neighbour's caches weigh little.
     """
     group = {}
     for name, step in contenders.items():
@@ -33,7 +35,7 @@ def interleave(contenders: Mapping[str, Step], *, seconds: float, warmup: int = 
             step()
         start = time.perf_counter()
         step()
-        group[name] = max(1, min(500, int(0.002 / (time.perf_counter() - start))))
+        group[name] = max(1, min(5000, int(turn / (time.perf_counter() - start))))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     gc.collect()
     gc.disable()

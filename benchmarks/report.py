@@ -1,10 +1,12 @@
 """Make docs/performance.md from the result files: ``python -m benchmarks.report``. Losing rows are told as well."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+from benchmarks import report_encode
 from benchmarks.harness import RESULTS, read_results
+from benchmarks.tables import Row, table, verdict
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
@@ -22,15 +24,6 @@ SPEEDUPS = [
     ("Adam step, small", (1_000, 16, 64), ADAM, DENSE, 1, 2),
     ("Adam step, small", (1_000, 16, 64), ADAM, FUSED, 1, 2),
 ]
-
-Row = dict[str, str]
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    header = list(header)
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *map(list, rows)]]
-    return "\n".join(lines) + "\n"
 
 
 def size(row: Row) -> str:
@@ -72,12 +65,10 @@ def speedups(rows: list[Row]) -> str:
             for other in others:
                 if case.items() <= mine.items() and other["contender"] == rival:
                     ratio = float(other["median_ms"]) / float(mine["median_ms"])
-                    verdict = next(
-                        (word for goal, word in ((moonshot, "moonshot"), (bar, "bar")) if ratio >= goal), "**missed**"
-                    )
+                    reached = verdict(ratio, bar, moonshot)
                     where = f"{size(mine)}, {int(mine['batch']):,} ids"
                     goal = f"{bar} × / {moonshot} ×"
-                    cells = (milliseconds(mine), f"{rival}: {milliseconds(other)}", f"**{ratio:.1f} ×**", goal, verdict)
+                    cells = (milliseconds(mine), f"{rival}: {milliseconds(other)}", f"**{ratio:.1f} ×**", goal, reached)
                     lines.append([what, where, *cells])
     return table(["step", "table and batch", "catembed", "rival", "faster by", "bar / moonshot", "reached"], lines)
 
@@ -192,6 +183,7 @@ def page() -> str:
             "Milliseconds, medians. Sizes that are not here were not measured in this run.\n",
             grid(rows),
         ]
+    parts.append(report_encode.section())
     return "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ from catembed.kernels.cpu.strange_text import strange_text
 from catembed.kernels.cpu.tally import tally
 from catembed.kernels.records import HEAD, read_records
 from catembed.kernels.spans import OFFSETS64, Spans
-from catembed.vocabulary.counting import Counter, Plan, Records, merged, settle
+from catembed.vocabulary.fitting.counting import Counter, Plan, Records, merged, settle
 from catembed.vocabulary.forms import spans
 
 PLAN = Plan(seed=7, head=HEAD + 8, text=False, limit=2**62)

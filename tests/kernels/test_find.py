@@ -266,7 +266,7 @@ def inserted(values, function, *, room, octets=10_000, seed=0, limit=2**32 - 1, 
     """What insert returns, and everything that it writes."""
     data, offsets = np.zeros(octets, np.uint8), np.zeros(room + 1 if text else 0, np.int64)
     categories = from_bytes(data, offsets) if text else from_words(data.view(np.int64))._replace(count=room)
-    table, state, ids = empty_table(room, seed), np.zeros(2, np.int64), np.full(values.count, -9)
+    table, state, ids = empty_table(room, seed), np.zeros(3, np.int64), np.full(values.count, -9)
     stopped = function(values, categories, data, offsets, table, state, limit, start, ids)
     return stopped, state.tolist(), ids.tolist(), data.tobytes(), offsets.tolist(), table.words.tolist()
 
@@ -281,7 +281,7 @@ def test_insert_writes_what_its_definition_writes(layouts):
                 got = inserted(spans(array), insert, start=start, **how)
                 assert got == inserted(spans(array), defined.insert, start=start, **how), (name, how, start)
     stopped, state, ids, data, offsets, _ = inserted(spans(pa.array(MIX)), insert, room=20)
-    assert (stopped, state) == (len(MIX), [5, 56])
+    assert (stopped, state) == (len(MIX), [5, 56, 0])
     assert ids == [0, -1, 1, 0, 2, 3, -1, 2, 3, 4, 0]
     assert data[:56] == b"ba" + b"a longer value" + b"c" * 40
     assert offsets[:6] == [0, 1, 2, 2, 16, 56]
@@ -299,9 +299,9 @@ def test_insert_of_words_and_of_values_that_collide():
 @pytest.mark.parametrize("function", [insert, defined.insert])
 def test_insert_says_where_it_ran_out_of_room(function):
     values = store([b"aa", b"bb", b"aa", b"cc", b"dd"])
-    assert inserted(values, function, room=2)[:3] == (3, [2, 4], [0, 1, 0, -1, -9])
-    assert inserted(values, function, room=9, octets=5)[:2] == (3, [2, 4])
-    assert inserted(values, function, room=9, limit=3)[:3] == (5, [3, 6], [0, 1, 0, 2, -1])
+    assert inserted(values, function, room=2)[:3] == (3, [2, 4, 0], [0, 1, 0, -1, -9])
+    assert inserted(values, function, room=9, octets=5)[:2] == (3, [2, 4, 0])
+    assert inserted(values, function, room=9, limit=3)[:3] == (5, [3, 6, 0], [0, 1, 0, 2, -1])
 
 
 # Values that lie outside their buffers

@@ -14,7 +14,7 @@ from catembed.kernels.cpu.choose import choose
 from catembed.kernels.cpu.gather import gather
 from catembed.kernels.cpu.rank import rank
 from catembed.kernels.records import HEAD, PARTS
-from catembed.vocabulary.counting import Counter, Plan
+from catembed.vocabulary.fitting.counting import Counter, Plan
 from catembed.vocabulary.forms import spans
 
 PLAN = Plan(seed=7, head=HEAD + 8, text=False, limit=2**62)

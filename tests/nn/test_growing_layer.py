@@ -161,10 +161,19 @@ def test_the_seed_goes_with_the_layer(tmp_path):
         pickle.loads(pickle.dumps(layer)),
         loaded_into(growing(seed=5), layer),
     ):
-        assert other.fresh_seed == layer.fresh_seed == 0
+        assert other.fresh_seed == layer.fresh_seed
         other(["kiwi"])
         assert torch.equal(rows(other, "kiwi"), fresh_row("kiwi"))
     assert list(layer.vocabulary) == FRUIT
+
+
+def test_layers_of_one_model_draw_different_rows():
+    seeds = {growing(seed=seed, name=name).fresh_seed for seed in (0, 1) for name in (None, "a", "b")}
+    assert len(seeds) == 6
+    torch.manual_seed(0)
+    one, other = (CategoryEmbedding(Vocabulary(FRUIT, unseen="grow"), 3) for _ in range(2))
+    one(["kiwi"]), other(["kiwi"])
+    assert not torch.equal(rows(one, "kiwi"), rows(other, "kiwi"))
 
 
 def loaded_into(fresh, layer):
@@ -392,3 +401,41 @@ def test_a_compiled_model_goes_on():
     model.eval()
     model(["melon"])
     assert "melon" not in layer.vocabulary
+
+
+# What cannot grow
+
+
+def test_known_values_are_looked_up_where_nothing_can_grow():
+    layer = growing()
+    layer.share_memory()
+    assert torch.equal(layer(["apple"]), layer.embedding.weight[1:2])
+    with pytest.raises(RuntimeError, match="shared with other processes"):
+        layer(["kiwi"])
+    assert list(layer.vocabulary) == FRUIT
+    assert torch.equal(layer(["banana"]), layer.embedding.weight[2:3])
+
+
+def test_a_load_that_is_refused_changes_nothing():
+    layer, grown = growing(), growing()
+    grown(["kiwi"])
+    layer.share_memory()
+    before = layer.embedding.weight.clone()
+    with pytest.raises(RuntimeError, match="shared with other processes"):
+        layer.load_state_dict(grown.state_dict())
+    assert list(layer.vocabulary) == FRUIT
+    assert torch.equal(layer(["apple", "banana"]), before[1:])
+
+
+def test_looking_with_brackets_grows_nothing():
+    layer = growing()
+    assert torch.equal(layer["typo"], layer.embedding.weight[0])
+    assert layer["apple"].requires_grad
+    assert list(layer.vocabulary) == FRUIT
+
+
+def test_a_table_of_integers_gets_no_rows_of_floats():
+    layer = CategoryEmbedding(["a"], 2, _weight=torch.zeros(1, 2, dtype=torch.int8), _freeze=True)
+    layer.vocabulary.add(["b"])
+    with pytest.raises(TypeError, match=r"1 new categories have no rows.*torch.int8"):
+        layer(["a"])

@@ -345,3 +345,35 @@ def test_threads_encode_while_one_grows():
     finally:
         sys.setswitchinterval(before)
     assert not wrong
+
+
+# When it is full
+
+
+def test_a_full_vocabulary_keeps_nothing_of_what_it_cannot_admit():
+    vocabulary = Vocabulary(["a"], unseen="grow", max_size=1, min_count=2)
+    with pytest.warns(UserWarning, match="full") as told:
+        vocabulary.encode([f"v{i}" for i in range(1000)], grow=True)
+    assert told[0].filename == __file__
+    assert vocabulary._waiting is None
+    assert "waiting.counts" not in vocabulary.to_arrays()[1]
+
+
+def test_what_is_added_by_hand_waits_no_longer():
+    vocabulary = Vocabulary(["a"], unseen="grow", min_count=2)
+    vocabulary.encode(["b", "c"], grow=True)
+    vocabulary.add(["b"])
+    assert vocabulary.to_arrays()[1]["waiting.bytes"].tobytes() == b"c"
+
+
+def test_rename_and_prune_keep_what_waits():
+    vocabulary = Vocabulary(["a", "b"], unseen="grow", min_count=2)
+    vocabulary.encode(["c"], grow=True)
+    for other in (vocabulary.rename({"a": "A"}), vocabulary.prune([1])[0]):
+        assert other.encode(["c"], grow=True).tolist() == [len(other) - 1]
+    assert vocabulary.encode(["c"], grow=False).tolist() == [0]
+
+
+def test_grow_is_refused_before_the_value_is_looked_up():
+    with pytest.raises(VocabularyError, match="grow=True"):
+        Vocabulary(["a"]).encode("a", grow=True)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import unicodedata
+import weakref
 from itertools import chain, pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catembed import Vocabulary
+from catembed import FormatError, Vocabulary
 from catembed.kernels.spans import from_bytes, from_words
 from catembed.vocabulary import index as module
 from catembed.vocabulary.forms import spans, to_store
@@ -60,6 +61,7 @@ def holds(index, known, of=text):
 VALUES = {
     "text": (text, st.sampled_from([b"", b"a", b"\0", b"\0\0", b"x" * 200]) | st.binary(max_size=20)),
     "words": (words, st.integers(-3, 40) | st.integers(-(2**63), 2**63 - 1)),
+    "words close together": (words, st.integers(-(2**63), -(2**63) + 30)),
 }
 
 
@@ -129,13 +131,15 @@ def test_the_first_duplicate_is_told():
     assert Index(np.array([4, 5, 5]).view(np.uint8), None).duplicate == 2
 
 
-def test_only_the_table_of_these_values_is_sound():
-    values = [b"%d" % i for i in range(40)]
-    octets, offsets = to_store(pa.array(values, pa.large_binary()))
+@pytest.mark.parametrize("of", [text, words])
+def test_only_the_table_of_these_values_is_sound(of):
+    values = [b"%d" % i for i in range(40)] if of is text else list(range(40))
+    kind = pa.large_binary() if of is text else pa.int64()
+    octets, offsets = to_store(pa.array(values, kind))
     right = Index(octets, offsets, seed=1)
     assert right.is_sound()
     assert Index(octets, offsets, seed=1, table=right.table()).is_sound()
-    others = to_store(pa.array(values[::-1], pa.large_binary()))
+    others = to_store(pa.array(values[::-1], kind))
     for table in (
         Index(*others, seed=1).table(),
         Index(octets, offsets, seed=2).table(),
@@ -144,6 +148,17 @@ def test_only_the_table_of_these_values_is_sound():
     ):
         assert not Index(octets, offsets, seed=1, table=table).is_sound()
     assert not Index(np.zeros(16, np.uint8), None, seed=1).is_sound()  # the same value twice
+
+
+def test_nothing_is_added_to_values_that_nobody_checked_and_that_are_damaged():
+    """Or values behind the damage would be given other ids than they have."""
+    octets, offsets = to_store(pa.array([b"a", b"b", b"c"], pa.large_binary()))
+    table = Index(octets, offsets, seed=1).table()
+    for bad in ([0, 2**40, 2, 3], [0, -1, 2, 3]):
+        index = Index(octets, np.array(bad), seed=1, table=table)
+        with pytest.raises(FormatError, match="damaged"):
+            index.add(text([b"d"]))
+        assert (len(index), index.find_bytes(b"d")) == (3, -1)
 
 
 def test_a_wrong_table_is_left_behind_when_values_are_added():
@@ -270,6 +285,25 @@ def test_readers_see_all_of_an_addition_or_nothing(kind, hasty):
     assert len(seen) > 3  # some were under way
 
 
+def test_memory_stays_while_one_value_is_searched_in_it(monkeypatch):
+    index, real = empty(), module.kernel
+    index.add(text([b"a"]))
+    words = weakref.ref(index._now.table.words)
+
+    def growing(name, device):
+        def find_one(*facts):
+            index.add(text([b"%d" % i for i in range(1000)]))
+            assert words() is not None
+            return real("find_one", device)(*facts)
+
+        return find_one if name == "find_one" else real(name, device)
+
+    monkeypatch.setattr(module, "kernel", growing)
+    assert index.find_bytes(b"a") == 0
+    monkeypatch.undo()
+    assert words() is None
+
+
 def test_additions_of_several_threads_take_turns(hasty):
     index, results = empty(), {}
     values = [[b"%d" % n for n in np.random.default_rng(i).permutation(400)] for i in range(4)]
@@ -341,7 +375,9 @@ def test_a_category_costs_at_most_24_bytes_beside_its_own(count):
     built = Index(*to_store(strings))
     own = built.arrays()[0].nbytes
     assert own < built.nbytes <= own + 24 * count
-    assert Index(np.arange(count).view(np.uint8), None).nbytes <= (8 + 24) * count
+    numbers = Index(np.arange(count).view(np.uint8), None)
+    find(numbers, from_words(np.arange(2 * count)))  # from which on it may know a faster way, and keep that too
+    assert numbers.nbytes <= (8 + 24) * count
     assert copy.copy(Vocabulary(strings))._index.nbytes <= own + 24 * count
 
 

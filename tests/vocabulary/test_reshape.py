@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catembed import OutOfRangeError, UnseenCategoryError, Vocabulary, VocabularyError
+from catembed import HashVocabulary, OutOfRangeError, UnseenCategoryError, Vocabulary, VocabularyError
 
 POLICIES = [
     {"unseen": "unknown", "missing": "own"},
@@ -181,7 +181,9 @@ def test_prune_keeps_reserved_ids_and_order(keep, rows):
     pruned, kept = FITTED.prune(keep)
     assert (kept.dtype, kept.tolist()) == (torch.int64, rows)
     assert list(pruned) == [FITTED.decode(id) for id in rows[2:]]
-    assert pruned.counts.tolist() == FITTED.counts[rows].tolist()
+    counts = FITTED.counts[rows]
+    counts[1] += FITTED.counts.sum() - counts.sum()  # what was left out counts as unseen
+    assert pruned.counts.tolist() == counts.tolist()
     for fact in ("unseen", "missing", "max_size", "name", "kind", "num_reserved"):
         assert getattr(pruned, fact) == getattr(FITTED, fact)
     assert pruned.encode(["a", "c", None]).tolist() == [
@@ -257,3 +259,24 @@ def test_views_and_large_columns_merge():
     assert len(merged) == 7001
     assert here.tolist() == list(range(5000))
     assert there.tolist() == [5000 + i for i in range(2001)] + list(range(4999, 2000, -1))
+
+
+def test_merge_holds_to_max_size():
+    first = Vocabulary(["a"], unseen="grow", max_size=2)
+    assert len(first.merge(Vocabulary(["b"]))[0].categories) == 2
+    with pytest.raises(VocabularyError, match=r"3 categories together are more than max_size=2"):
+        first.merge(Vocabulary(["b", "c"]))
+    parts = [Vocabulary.fit(["a", "a", "b"], unseen="grow"), Vocabulary.fit(["c"])]
+    merged, _ = parts[0].merge(parts[1], order="frequency", max_size=2, min_count=1)
+    assert merged.max_size == 2
+
+
+def test_merge_takes_vocabularies():
+    for other in (["a"], HashVocabulary(3)):
+        with pytest.raises(TypeError, match=f"got {type(other).__name__} as number 2"):
+            Vocabulary(["a"]).merge(other)
+
+
+def test_rename_takes_one_value_for_each():
+    with pytest.raises(VocabularyError, match=r"got values of shape \(2,\)"):
+        Vocabulary(["a"]).rename({"a": ["x", "y"]})

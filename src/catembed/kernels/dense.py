@@ -34,4 +34,6 @@ def dense_table(words: np.ndarray) -> Dense | None:
         return None
     places = np.full(high - low + 1, NONE)
     places[words - low] = np.arange(len(words), dtype=np.uint32)
+    if int((places != NONE).sum()) < len(words):  # damaged: the hash table gives the first of equal ones
+        return None
     return Dense(low, places)

@@ -11,7 +11,7 @@ import numpy as np
 
 from catembed.kernels.reference_hash import hash_bytes
 from catembed.kernels.spans import Spans, from_facts, spans_bytes
-from catembed.kernels.table import FULL, IDS, Table
+from catembed.kernels.table import CROWDED, FULL, IDS, REACH, Table
 
 __all__ = ["fill", "find", "find_one", "insert"]
 
@@ -38,13 +38,17 @@ def find_one(value: bytes, categories: tuple[int, ...], address: int, buckets: i
 
 
 def fill(categories: Spans, table: Table, start: int = 0) -> int:
-    """Enter the categories from ``start`` on; the first that is missing or equals one before it, or -1."""
+    """Enter the categories from ``start`` on; the first that is missing or equals one before it, or -1.
+
+    CROWDED where all buckets are full in which a category could stand.
+    """
     known = spans_bytes(categories)
     for new in range(start, categories.count):
         value = known[new]
         if value is None or _search(value, known, table) >= 0:
             return new
-        _place(value, new, table)
+        if not _place(value, new, table):
+            return CROWDED
     return -1
 
 
@@ -67,7 +71,8 @@ def insert(
         octets: uint8, the bytes of the categories, one behind the other.
         offsets: int64, one more than there is room for; of length 0 where all values have eight bytes.
         table: with room for all of them.
-        state: int64 ``(2,)``: how many categories there are, how many bytes they have; brought up to date.
+        state: int64 ``(3,)``: how many categories there are, how many bytes they have, and whether the value returned
+            has no room because all buckets are full in which it could stand; brought up to date.
         limit: from so many categories on, new values get the id -1.
         start: the first value to look at.
         ids: int64 ``(values.count,)``, written from ``start`` on.
@@ -86,16 +91,18 @@ def insert(
         octets[end : end + len(value)] = np.frombuffer(value, np.uint8)
         if len(offsets):
             offsets[state[0] + 1] = end + len(value)
-        _place(value, int(state[0]), table)
+        if not _place(value, int(state[0]), table):
+            state[2] = 1
+            return place
         known.append(value)
         ids[place] = state[0]
-        state += 1, len(value)
+        state += 1, len(value), 0
     return values.count
 
 
 def _search(value: bytes, known: list[bytes | None], table: Table) -> int:
     home, tag = _home(value, table)
-    for step in range(table.buckets):
+    for step in range(min(table.buckets, REACH)):
         bucket = table.words[(home + step) % table.buckets]
         entries = _entries(bucket)
         for entry in range(entries):
@@ -107,15 +114,18 @@ def _search(value: bytes, known: list[bytes | None], table: Table) -> int:
     return -1
 
 
-def _place(value: bytes, new: int, table: Table) -> None:
-    place, tag = _home(value, table)
-    while _entries(table.words[place]) >= FULL:
-        place = (place + 1) % table.buckets
+def _place(value: bytes, new: int, table: Table) -> bool:
+    home, tag = _home(value, table)
+    steps = range(min(table.buckets, REACH))
+    place = next((p for p in ((home + s) % table.buckets for s in steps) if _entries(table.words[p]) < FULL), None)
+    if place is None:
+        return False
     bucket = table.words[place]
     entry = _entries(bucket)
     bucket.view(np.uint32)[IDS // 4 + entry] = new
     bucket.view(np.uint16)[entry] = tag
     bucket.view(np.uint16)[30] = entry + 1
+    return True
 
 
 def _home(value: bytes, table: Table) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 Of a bucket's 64 bytes, the first 20 are ten tags (uint16), the next 40 ten ids (uint32), then comes the number of
 entries (uint16) and two bytes of nothing; entries fill up in order. The hash's upper bits choose the home bucket, its
-lowest 16 are the tag; a value whose home is full stands in the next bucket that is not, the first following the last.
+lowest 16 are the tag; a value whose home is full stands in the next bucket that is not, the first following the last,
+but never farther from home than REACH buckets: no search takes longer, whatever the table holds.
 A table has room for six entries in each bucket (load 0.6 at most), so 10.7 bytes for each category where it is not
 made to grow.
 """
@@ -13,12 +14,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FULL", "IDS", "LINE", "MOST", "PER_BUCKET", "Table", "buckets_for", "empty_table", "wrap_table"]
+__all__ = [
+    "CROWDED",
+    "FULL",
+    "IDS",
+    "LINE",
+    "MOST",
+    "PER_BUCKET",
+    "REACH",
+    "Table",
+    "buckets_for",
+    "empty_table",
+    "wrap_table",
+]
 
 LINE = 64  # bytes of a bucket
 FULL = 10  # entries that fill it
 PER_BUCKET = 6  # entries that the table is made for
 IDS = 20  # where a bucket's ids begin
+REACH = 64  # buckets, from its home on, in which a value can stand; with a random seed none ever comes near it
+CROWDED = -2  # in place of a place: a value's buckets are all full, which only a seed that is known can bring about
 MOST = 2**32 - 1  # categories that 32 bits tell apart
 
 

@@ -12,6 +12,7 @@ Known limit: under ``torch.compile`` columns are encoded outside the graph; enco
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, cast
 
 import torch
@@ -41,10 +42,24 @@ def _append_missing(layer: CategoryEmbedding) -> None:
     weight = layer.embedding.weight
     missing = len(layer.vocabulary) - len(weight)
     if missing > 0:
+        if not weight.is_floating_point():
+            raise TypeError(
+                f"{missing:,} new categories have no rows in {layer._called()}, whose weight is {weight.dtype}: fresh "
+                "rows are drawn as floats, and would be cut. Add categories before the table is quantised"
+            )
         keys = torch.from_numpy(layer.vocabulary.category_hashes(len(weight))[:missing])
         fresh = weight.new_empty((missing, weight.shape[1]))
         kernel("fresh_rows", weight.device)(fresh.detach(), layer.fresh_seed, keys.to(weight.device))
         append_rows(layer.embedding, fresh)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
+
+
+def _seed_of(table: Embedding) -> int:
+    """64 bits that are the same after the same ``torch.manual_seed``, and differ among the layers of a model."""
+    weight = table.weight.detach()
+    plain = type(weight) is Tensor and not weight.is_meta
+    first = weight[:1].cpu().contiguous().view(torch.uint8).numpy().tobytes() if plain else b""
+    told = f"{torch.initial_seed()} {table.name}".encode(errors="backslashreplace")
+    return int.from_bytes(blake2b(told + first, digest_size=8).digest(), "little")
 
 
 # Outside of compiled graphs.
@@ -57,7 +72,7 @@ class CategoryEmbedding(torch.nn.Module):
 
     Args:
         vocabulary: a ``Vocabulary``, or categories of which to make one, of which the first has the first id; or a
-            ``HashVocabulary``, whose ``hashes`` rows for a value are added up.
+            ``HashVocabulary``, of whose ``hashes`` rows for a value the mean is taken.
         embedding_dim: the length of the vectors.
         **embedding_kwargs: all that ``Embedding`` takes besides. ``name`` defaults to the vocabulary's.
 
@@ -89,6 +104,7 @@ class CategoryEmbedding(torch.nn.Module):
     """
 
     embedding: Embedding
+    fresh_seed: int = 0  # of the rows of categories to come; saved with the layer
 
     def __init__(self, vocabulary: Any, embedding_dim: int, **embedding_kwargs: Any) -> None:
         super().__init__()
@@ -96,10 +112,10 @@ class CategoryEmbedding(torch.nn.Module):
         if not isinstance(vocabulary, AnyVocabulary):
             vocabulary = Vocabulary(vocabulary, name=name)
         self._vocabulary: AnyVocabulary = vocabulary
-        self.fresh_seed = torch.initial_seed() % 2**64  # of the rows to come; saved with the layer
         self._on_other_vocabulary = "error"
         name = vocabulary.name if name is None else name
         self.embedding = Embedding(len(vocabulary), embedding_dim, **embedding_kwargs, name=name)
+        self.fresh_seed = _seed_of(self.embedding)
 
     @property
     def vocabulary(self) -> AnyVocabulary:
@@ -149,10 +165,11 @@ class CategoryEmbedding(torch.nn.Module):
         if ids is not None:
             return self._look_up(ids)
         if not (isinstance(categories, Tensor) or torch.overrides.is_tensor_like(categories)):
-            grow = self._grows()
-            if grow:
-                check_growable(self.embedding)  # pyright: ignore[reportCallIssue]
-            return self._look_up(_encode(self._vocabulary, categories, grow).to(self.embedding.weight.device))
+            ids = _encode(self._vocabulary, categories, False)
+            if self._grows() and bool((ids == self._vocabulary.unknown_id).any()):
+                check_growable(self.embedding)  # pyright: ignore[reportCallIssue]  (before anything has changed)
+                ids = _encode(self._vocabulary, categories, True)
+            return self._look_up(ids.to(self.embedding.weight.device))
         if self._vocabulary.kind in ("integer", "boolean"):
             raise TypeError(
                 f"the categories of {self._called()} are {self._vocabulary.kind}s, so a tensor may hold categories "
@@ -164,7 +181,19 @@ class CategoryEmbedding(torch.nn.Module):
         if len(self._vocabulary) != self.embedding.num_embeddings:
             self.follow_vocabulary()
         rows = self.embedding(ids)
-        return rows.sum(-2) if isinstance(self._vocabulary, HashVocabulary) and self._vocabulary.hashes > 1 else rows
+        hashes = self._hashes()
+        if hashes == 1:
+            return rows
+        if rows.ndim < 2 or rows.shape[-2] != hashes:
+            raise ValueError(
+                f"{self._called()} has a HashVocabulary with {hashes} hashes, so ids have shape (*, {hashes}), as its "
+                f"encode() gives them (got {tuple(rows.shape[:-1])})"
+            )
+        return rows.mean(-2)
+
+    def _hashes(self) -> int:
+        """How many rows make a vector."""
+        return self._vocabulary.hashes if isinstance(self._vocabulary, HashVocabulary) else 1
 
     def _grows(self) -> bool:
         """Whether a lookup now is a step of training, in which new values become categories."""
@@ -194,8 +223,10 @@ class CategoryEmbedding(torch.nn.Module):
         _follow(self)
 
     def __getitem__(self, categories: Any) -> Tensor:
-        """``layer["apple"]``: what ``layer("apple")`` gives; a vector, or many for a list."""
-        return self(categories)
+        """``layer["apple"]``: what ``layer("apple")`` gives; a vector, or many for a list. Nothing grows by it."""
+        if isinstance(categories, Tensor):
+            return self(categories)
+        return self._look_up(_encode(self._vocabulary, categories, False).to(self.embedding.weight.device))
 
     def vectors(self, categories: Any) -> Tensor:
         """The vectors as they are now, shape ``(*, embedding_dim)``: a copy without a graph, for looking at.
@@ -223,6 +254,10 @@ class CategoryEmbedding(torch.nn.Module):
         >>> type(plain), plain.weight is layer.embedding.weight
         (<class 'torch.nn.modules.sparse.Embedding'>, True)
         """
+        if self._hashes() > 1:
+            raise ValueError(
+                f"{self._called()} gives the mean of {self._hashes()} rows, which no torch.nn.Embedding does"
+            )
         self.follow_vocabulary()
         table = self.embedding
         exact.settle(table.weight)
@@ -287,8 +322,10 @@ class CategoryEmbedding(torch.nn.Module):
             raise FormatError(f"{prefix}_extra_state of the state_dict: {fact}") from None
         if stored == self._vocabulary or self._is_grown(stored, state_dict.get(weight)):
             if isinstance(self._vocabulary, Vocabulary) and isinstance(stored, Vocabulary) and stored.unseen == "grow":
+                more = len(stored) - self.embedding.num_embeddings
+                if more > 0:  # first, since this may be refused
+                    append_rows(self.embedding, self.embedding.weight.new_zeros(more, self.embedding.embedding_dim))  # pyright: ignore[reportCallIssue]
                 self._vocabulary.take_over(stored)
-                self.follow_vocabulary()
             self.fresh_seed = self.fresh_seed if seed is None else seed
             return
         kinds = {stored.kind, self._vocabulary.kind} - {"empty"}
@@ -307,7 +344,7 @@ class CategoryEmbedding(torch.nn.Module):
         if not (isinstance(own, Vocabulary) and isinstance(stored, Vocabulary) and own.unseen == "grow"):
             return False
         weight = self.embedding.weight
-        fits = rows is not None and len(rows) == len(stored) and rows.shape[1:] == weight.shape[1:]
+        fits = rows is not None and rows.shape == (len(stored), weight.shape[1])
         return fits and own.is_start_of(stored)
 
     def _other_vocabulary(self, prefix: str, stored: AnyVocabulary) -> str:

@@ -17,7 +17,7 @@ from catembed.functional import MODES
 from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
-from catembed.nn.mapped import MappedVocabulary
+from catembed.nn.mapped import MappedVocabulary, identity
 from catembed.nn.vocabulary_state import AnyVocabulary, from_tensors, read_seed, to_tensors
 from catembed.storage import read_file, write_file
 from catembed.vocabulary import Vocabulary
@@ -95,6 +95,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
         FormatError: a file that is truncated, damaged, of an unknown version or not catembed's, with the reason.
         OSError: a file that cannot be opened, such as ``FileNotFoundError``.
     """
+    seen = identity(path)
     tensors, header = read_file(path, verify=verify)
     try:
         loaded = _loaded(tensors, header, verify)
@@ -102,7 +103,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
         raise FormatError(f"{os.fspath(path)}: {fact}") from None
     vocabulary = loaded.vocabulary if isinstance(loaded, CategoryEmbedding) else loaded
     if isinstance(vocabulary, Vocabulary):
-        vocabulary.origin = MappedVocabulary(path, vocabulary.fingerprint)
+        vocabulary.origin = MappedVocabulary(path, vocabulary.fingerprint, seen)
     return loaded
 
 

@@ -1,6 +1,7 @@
 """A vocabulary that lies in a file, on its way to another process: it travels as the file's path, not as a copy.
 
-Only where processes pickle for each other (``multiprocessing``, ``DataLoader`` workers): ``pickle``, ``torch.save`` and
+The file must be there, unchanged, until the other process has opened it; who gets there too late is told so. Only where
+processes pickle for each other (``multiprocessing``, ``DataLoader`` workers): ``pickle``, ``torch.save`` and
 ``deepcopy`` take the vocabulary itself, since a file may be gone when they are read.
 """
 
@@ -14,24 +15,24 @@ from typing import Any
 from catembed.errors import FormatError
 from catembed.vocabulary import Vocabulary
 
-__all__ = ["MappedVocabulary"]
+__all__ = ["MappedVocabulary", "identity"]
 
 
 class MappedVocabulary:
-    """Where a vocabulary was loaded from, as long as it is what it was then."""
+    """Where a vocabulary was loaded from, as long as the file is what it was before it was read: ``seen``."""
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
-        self._path, self._fingerprint = os.path.abspath(path), fingerprint
-        self._seen = _identity(self._path)
+    def __init__(self, path: str | os.PathLike[str], fingerprint: str, seen: tuple[int, ...] | None) -> None:
+        self._path, self._fingerprint, self._seen = os.path.abspath(path), fingerprint, seen
 
     def reopen(self) -> tuple[Callable[..., Vocabulary], tuple[Any, ...]] | None:
         """How another process gets the vocabulary, or None where the file is no longer the one it was loaded from."""
-        if self._seen is None or _identity(self._path) != self._seen:
+        if self._seen is None or identity(self._path) != self._seen:
             return None
         return _opened, (self._path, self._fingerprint)
 
 
-def _identity(path: str) -> tuple[int, ...] | None:
+def identity(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """What tells a file from another that takes its name; None where there is none."""
     try:
         found = os.stat(path)
     except OSError:

@@ -7,7 +7,7 @@ recognised only where the caller has already imported it.
 
 import sys
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from catembed.vocabulary.text import EMPTY, PLURALS, show, where
 
 # bytearray and memoryview would otherwise pass as sequences of integers.
 _SCALARS = (str, bytes, int, float, np.generic, type(None), bytearray, memoryview)
+_FEW = 256  # entries of a dictionary that are checked in the time it takes to pick one out
 _MOST_DIMENSIONS = 64  # as in NumPy and torch; also stops at a list that contains itself
 
 
@@ -164,7 +165,7 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
     validate(array, full=not by_kernels)
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     if types.is_dictionary(given):
-        columns = [_read_dictionary(chunk) for chunk in chunks]
+        columns = [_read_dictionary(chunk) for chunk in _joined(chunks)]
         kinds = [column.kind for column in columns if column.kind is not None]
         parts = tuple(part for column in columns for part in column.parts)
         return Column(parts, shape, kinds[0] if kinds else None)
@@ -180,6 +181,24 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
     return Column((Part(values),), shape, kind)
 
 
+def _joined(chunks: list[pa.DictionaryArray]) -> list[pa.DictionaryArray]:
+    """Chunks that follow each other and have the very same dictionary as one, so that it is read once."""
+    runs = [list(run) for _, run in groupby(chunks, lambda chunk: _place(chunk.dictionary))]
+    return [
+        run[0]
+        if len(run) == 1
+        else pa.DictionaryArray.from_arrays(
+            pa.concat_arrays([chunk.indices for chunk in run]), run[0].dictionary, safe=False
+        )
+        for run in runs
+    ]
+
+
+def _place(array: pa.Array) -> tuple[Any, ...]:
+    """Where an array lies in memory: what is equal for two arrays only if they are the same."""
+    return array.offset, len(array), *(None if buffer is None else buffer.address for buffer in array.buffers())
+
+
 def _read_dictionary(array: pa.DictionaryArray) -> Column:
     """A dictionary's entries are read once, if that is less work than reading them where they are used."""
     dictionary, codes = array.dictionary, _codes(array)
@@ -188,11 +207,30 @@ def _read_dictionary(array: pa.DictionaryArray) -> Column:
     except VocabularyError:
         entries = None
     if entries is None or len(entries.parts) != 1 or entries.parts[0].codes is not None:
-        validate(dictionary)
-        kind = kind_of_text(dictionary.type)
-        dictionary = dictionary if kind is None else dictionary.cast(ARROW_TYPES[kind])  # views cannot be taken from
-        return _read_arrow(dictionary.take(pa.array(codes, mask=codes < 0)))
+        return _read_arrow(_used(dictionary, codes))
     return Column((Part(entries.parts[0].values, codes),), codes.shape, entries.kind)
+
+
+def _used(dictionary: pa.Array, codes: np.ndarray) -> pa.Array:
+    """The entries that codes point to; only these are checked, as long as they are few."""
+    used, places = np.unique(codes, return_inverse=True)
+    if len(used) * _FEW < len(dictionary):
+        slices = [dictionary.slice(int(code), 1) if code >= 0 else dictionary.slice(0, 0) for code in used]
+        for each in slices:
+            validate(each)
+        codes = places - int(used[0] < 0) if len(used) else places
+        dictionary = _concatenated(slices, dictionary.type)
+    else:
+        validate(dictionary)
+        dictionary = _concatenated([dictionary], dictionary.type)
+    return dictionary.take(pa.array(codes, mask=codes < 0))
+
+
+def _concatenated(arrays: list[pa.Array], given: pa.DataType) -> pa.Array:
+    """Arrays as one; of text in the one type of its kind, since views cannot be taken from."""
+    kind = kind_of_text(given)
+    wide = given if kind is None else ARROW_TYPES[kind]
+    return pa.concat_arrays([array.cast(wide) for array in arrays] or [pa.array([], wide)])
 
 
 def _codes(array: pa.DictionaryArray) -> np.ndarray:

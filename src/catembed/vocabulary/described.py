@@ -21,21 +21,25 @@ __all__ = ["Described"]
 class Described:
     """The facts of a ``Vocabulary`` or a ``HashVocabulary``; no other class is made from this one."""
 
-    _index: Index
-    _kind: str
+    _index: Index  # and, with it, the kind
     _policies: Policies
     _reserved: int
     _name: str | None
-    _counts: np.ndarray | None  # may be shorter than there are ids: those that came since have none
-    _shown: tuple[int, pa.Array] | None
-    _digest: tuple[int, str] | None
+    _counts: np.ndarray | None  # may be shorter than there are ids, for those that came since, or have room for more
+    _shown: tuple[Index, int, pa.Array] | None  # categories, and of what
+    _digest: tuple[Index, int, str] | None
+    _sound = True  # whether all offsets are known to lie within the bytes; only kernels may follow them where not
 
     @property
     def kind(self) -> str:
         """``"string"``, ``"bytes"``, ``"integer"``, ``"boolean"``, ``"date"``, ``"timestamp"``, ``"timestamp[UTC]"``
         (those with a time zone) or ``"empty"`` (made from no values).
         """
-        return self._kind
+        return self._index.kind
+
+    @property
+    def _kind(self) -> str:
+        return self._index.kind
 
     @property
     def unseen(self) -> str:
@@ -71,13 +75,24 @@ class Described:
     def categories(self) -> pa.Array:
         """The categories in id order, without the reserved ids, as a ``pyarrow.Array``; text is not copied."""
         from catembed.vocabulary.forms import from_store
+        from catembed.vocabulary.index import count_of
 
-        octets, offsets = self._index.arrays()
-        count = len(octets) // 8 if offsets is None else len(offsets) - 1
-        shown = self._shown
-        if shown is None or shown[0] != count:
-            shown = self._shown = count, from_store(octets, offsets, self._kind)
-        return shown[1]
+        index, shown = self._index, self._shown
+        octets, offsets = index.arrays()
+        count = count_of(octets, offsets)
+        if shown is None or shown[:2] != (index, count):
+            if not self._sound:
+                self._check_offsets(offsets)
+            shown = self._shown = index, count, from_store(octets, offsets, index.kind)
+        return shown[2]
+
+    def _check_offsets(self, offsets: np.ndarray | None) -> None:
+        """Read the offsets that were not read when the vocabulary was loaded: Arrow would follow them anywhere."""
+        from catembed.vocabulary.stored import check_offsets
+
+        if offsets is not None:
+            check_offsets("categories", offsets)
+        self._sound = True
 
     @property
     def counts(self) -> np.ndarray | None:
@@ -87,7 +102,8 @@ class Described:
         """
         if self._counts is None:
             return None
-        counts = np.concatenate([self._counts, np.zeros(len(self) - len(self._counts), np.int64)])
+        known = self._counts[: len(self)]
+        counts = np.concatenate([known, np.zeros(len(self) - len(known), np.int64)])
         counts.setflags(write=False)
         return counts
 
@@ -115,16 +131,18 @@ class Described:
     def fingerprint(self) -> str:
         """Hex SHA-256 of kind, policies and categories in id order; not of counts or name.
 
-        Two vocabularies with one fingerprint give every value the same id.
+        Two vocabularies with one fingerprint give every value the same id. After ``load(verify=False)`` it is what the
+        file says.
         """
         from catembed.vocabulary import stored
+        from catembed.vocabulary.index import count_of
 
-        octets, offsets = self._index.arrays()
-        count = len(octets) // 8 if offsets is None else len(offsets) - 1
-        digest = self._digest
-        if digest is None or digest[0] != count:
-            digest = self._digest = count, stored.fingerprint(octets, offsets, self._kind, self._policies)
-        return digest[1]
+        index, digest = self._index, self._digest
+        octets, offsets = index.arrays()
+        count = count_of(octets, offsets)
+        if digest is None or digest[:2] != (index, count):
+            digest = self._digest = index, count, stored.fingerprint(octets, offsets, index.kind, self._policies)
+        return digest[2]
 
     def __len__(self) -> int:
         """How many ids there are, reserved ones included."""
@@ -149,8 +167,8 @@ class Described:
         shown = [show(value) for value in categories[:3].to_pylist()]
         if len(categories) > len(shown):
             shown.append(f"… {len(categories) - len(shown):,} more")
-        options = {key: getattr(self, key) for key in (*Policies.__slots__, "name")}
-        given = [f"{key}={value!r}" for key, value in options.items() if value not in ("error", None, 1)]
+        usual = {"unseen": "error", "missing": "error", "buckets": None, "min_count": 1, "max_size": None, "name": None}
+        given = [f"{key}={value!r}" for key in usual if (value := getattr(self, key)) != usual[key]]
         shown = f"[{', '.join(shown)}]"
         return f"Vocabulary({', '.join([shown, *given])})"
 

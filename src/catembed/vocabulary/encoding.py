@@ -83,28 +83,33 @@ class Encoding(Described):
         Traceback (most recent call last):
         catembed.errors.VocabularyError: the column holds strings ('10'), but the ...
         """
-        if type(column) is str or type(column) is int:
-            found = self._find_one(column)
-            if found >= 0:
-                return torch.from_numpy(np.array(found + self._reserved))
         if grow and self.unseen != "grow":
             raise VocabularyError(
                 f'{label(self._name)}encode(…, grow=True) is for vocabularies made with unseen="grow", this one has '
                 f'unseen="{self.unseen}"; add(values) makes values categories of any vocabulary'
             )
+        if type(column) is str or type(column) is int:
+            found = self._id_of_one(column, grow)
+            if found is not None:
+                return torch.from_numpy(np.array(found))
         given = read(column, self._name)
         return torch.from_numpy(self._ids(given, grow)).reshape(given.shape)
 
-    def _find_one(self, value: str | int) -> int:
-        """The place of a string or an integer among the categories, -1 where the long way has to be gone."""
-        if self._kind == "string" and type(value) is str:
+    def _id_of_one(self, value: str | int, grow: bool) -> int | None:
+        """The id of a string or an integer, or None where the long way has to be gone."""
+        index = self._index
+        if index.kind == "string" and type(value) is str:
             try:
-                return self._index.find_bytes(value.encode())
+                found = index.find_bytes(value.encode())
             except UnicodeEncodeError:
-                return -1
-        if self._kind == "integer" and type(value) is int and -(2**63) <= value < 2**63:
-            return self._index.find_bytes(value.to_bytes(8, "little", signed=True))
-        return -1
+                return None
+        elif index.kind == "integer" and type(value) is int and -(2**63) <= value < 2**63:
+            found = index.find_bytes(value.to_bytes(8, "little", signed=True))
+        else:
+            return None
+        if found >= 0:
+            return found + self._reserved
+        return None if grow else self._policies.unknown_id
 
     def _ids(self, column: Column, grow: bool) -> np.ndarray:
         policies = self._policies

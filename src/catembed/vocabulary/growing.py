@@ -12,6 +12,7 @@ from catembed.errors import UnseenCategoryError, VocabularyError
 from catembed.kernels.table import MOST
 from catembed.vocabulary import messages
 from catembed.vocabulary.encoding import ABSENT, GONE, Encoding, label, read
+from catembed.vocabulary.lock import Lock
 from catembed.vocabulary.text import EMPTY
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Growing(Encoding):
     """The growth of a ``Vocabulary``. Changes take turns; who encodes meanwhile sees all of one or nothing of it."""
 
     _waiting: WaitingRoom | None  # values that have not been seen min_count times
-    _told_full: bool
+    _full: str | None  # what is to be said about a vocabulary that is full, "" once it has been
+    _lock: Lock
     origin: Any
 
     def add(self, values: Any) -> torch.Tensor:
@@ -57,21 +59,23 @@ class Growing(Encoding):
 
     def _change(self) -> Any:
         """Hold the lock of changes."""
-        from catembed.vocabulary.index import writing
-
-        return writing()
+        return self._lock()
 
     def _admit(self, column: Column, places: np.ndarray) -> np.ndarray:
         """The ids of the values at these places: new ones where they have been seen often enough, else unknown."""
         with self._change():
             self.origin = None
             self._take_kind(column)
-            if self.min_count > 1:
-                ids = np.full(len(places), self.unknown_id)
+            ids, ready = np.full(len(places), self.unknown_id), np.ones(len(places), bool)
+            if self.max_size is not None and len(self._index) >= self.max_size:
+                self._waiting = None  # none of them can be admitted any more
+            elif self.min_count > 1:
                 ready = self._seen_often(column, places)
-                ids[ready] = self._append(column, places[ready], whole=False)
-                return ids
-            return self._append(column, places, whole=False)
+            ids[ready] = self._append(column, places[ready], whole=False)
+        if self._full:
+            told, self._full = self._full, ""
+            warnings.warn(told, stacklevel=5)  # whoever called encode
+        return ids
 
     def _take_kind(self, column: Column) -> None:
         """Be of the column's kind, where no value has told one yet; refuse any other."""
@@ -79,8 +83,7 @@ class Growing(Encoding):
         from catembed.vocabulary.index import Index
 
         if self._kind == EMPTY and column.kind is not None:
-            self._index, self._kind = Index(*to_store(column.take(np.zeros(0, np.int64)))), column.kind
-            self._shown = self._digest = None
+            self._index = Index(*to_store(column.take(np.zeros(0, np.int64))), kind=column.kind)
         elif column.kind != self._kind:
             self._refuse_kind(column)
 
@@ -111,9 +114,8 @@ class Growing(Encoding):
             )
         self._take_kind(column)
         ids = self._index.add(spans(values), limit)
-        if (ids < 0).any() and not self._told_full:
-            self._told_full = True
-            warnings.warn(messages.full(label(self._name), values, ids, limit), stacklevel=2)
+        if self._full is None and (ids < 0).any():
+            self._full = messages.full(label(self._name), values, ids, limit)
         return np.where(ids < 0, -1 if self.unknown_id is None else self.unknown_id, ids + self._reserved)
 
     def is_start_of(self, other: Growing) -> bool:
@@ -126,8 +128,8 @@ class Growing(Encoding):
     def take_over(self, other: Growing) -> None:
         """Become ``other``, of which this one is the start: with its categories, counts and values that wait."""
         with self._change():
-            self.origin, self._shown, self._digest = None, None, None
-            self._index, self._kind = other._index, other._kind
+            self.origin = None
+            self._index, self._sound = other._index, other._sound
             self._counts, self._waiting = other._counts, other._waiting
 
     def observe(self, column: Any) -> None:
@@ -145,6 +147,9 @@ class Growing(Encoding):
         with self._change():
             self.origin = None
             counts = np.zeros(0, np.int64) if self._counts is None else self._counts
-            counts = np.concatenate([counts, np.zeros(len(self) - len(counts), np.int64)])
+            if len(counts) < len(self) or not counts.flags.writeable:
+                room = np.zeros(len(self) + len(self) // 2, np.int64)
+                room[: len(counts)] = counts
+                counts = room
             counts[seen] += times
             self._counts = counts

@@ -26,12 +26,13 @@ _KEYS = {"hash_kind", "buckets", "hashes", "missing", "name", "fingerprint"}
 class HashVocabulary(Encoding):
     """The ids of a column by feature hashing: every value has one, and values that share a bucket share its row.
 
-    The hash is that of docs/format.md, so a value has the same id on every machine and in every version.
+    The hash is that of docs/format.md, so a value has the same id on every machine and in every version. There are no
+    categories: iterating gives none, ``in`` is False for every value, and ``decode`` tells missing values alone.
 
     Args:
         buckets: how many rows the values share.
         hashes: how many ids a value has, by as many independent hashes. With two or more, few values share all of
-            theirs, and a ``CategoryEmbedding`` adds up the rows: Bloom embeddings (Serrà & Karatzoglou 2017,
+            theirs, and a ``CategoryEmbedding`` gives the mean of the rows: Bloom embeddings (Serrà & Karatzoglou 2017,
             https://arxiv.org/abs/1706.03993). For tables of their own, as in compositional embeddings (Shi et al. 2020,
             https://arxiv.org/abs/1909.02107), look up ``ids[..., j]`` in table ``j``.
         kind: the kind of the values, as ``Vocabulary.kind`` tells it; others are refused, so ``1`` never gets one row
@@ -62,9 +63,9 @@ class HashVocabulary(Encoding):
         self._hashes = positive(hashes, "hashes")
         if hashes > _MOST_HASHES:
             raise VocabularyError(f"hashes must be at most {_MOST_HASHES}, got {hashes:,}")
-        self._kind, self._name, self._counts, self._shown = kind, name, None, None
+        self._name, self._counts, self._shown = name, None, None
         text = kind in ("string", "bytes")
-        self._index = Index(np.empty(0, np.uint8), np.zeros(1, np.int64) if text else None, seed=0)
+        self._index = Index(np.empty(0, np.uint8), np.zeros(1, np.int64) if text else None, kind=kind, seed=0)
 
     @property
     def hashes(self) -> int:
@@ -85,8 +86,8 @@ class HashVocabulary(Encoding):
     __hash__ = Encoding.__hash__
 
     def __repr__(self) -> str:
-        options = {"hashes": self._hashes, "kind": self._kind, "missing": self.missing, "name": self._name}
-        given = [f", {key}={value!r}" for key, value in options.items() if value not in (1, "string", "error", None)]
+        usual = {"hashes": 1, "kind": "string", "missing": "error", "name": None}
+        given = [f", {key}={value!r}" for key in usual if (value := getattr(self, key)) != usual[key]]
         return f"HashVocabulary({self.buckets}{''.join(given)})"
 
     def encode(self, column: Any, *, grow: bool = False) -> torch.Tensor:
@@ -132,6 +133,8 @@ class HashVocabulary(Encoding):
         cls, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, verify: bool = True
     ) -> HashVocabulary:
         """The vocabulary that ``to_arrays`` gave, which need not be trusted; raises ``FormatError``."""
+        if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
+            raise FormatError(f"a vocabulary is a mapping and arrays, got {show(header)} and {show(arrays)}")
         if set(header) != _KEYS or arrays:
             raise FormatError(
                 f"a HashVocabulary has the header {sorted(_KEYS)} and no arrays, got {sorted(map(str, header))} and "

@@ -8,36 +8,22 @@ come in the one form of their kind (``kinds.py``) and are compared by their byte
 from __future__ import annotations
 
 import os
-import threading
 
 import numpy as np
 import torch
 
+from catembed.errors import FormatError, VocabularyError
 from catembed.kernels.dense import Dense, dense_table
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.spans import Spans, from_bytes, from_words
-from catembed.kernels.table import MOST, PER_BUCKET, Table, buckets_for, empty_table, wrap_table
+from catembed.kernels.table import CROWDED, MOST, PER_BUCKET, Table, buckets_for, empty_table, wrap_table
+from catembed.vocabulary.lock import Lock
 
-__all__ = ["CPU", "Index", "writing"]
+__all__ = ["CPU", "Index", "count_of"]
 
 CPU = torch.device("cpu")
 _NO_OFFSETS = np.empty(0, np.int64)
-_writing = threading.RLock()
-
-
-def writing() -> threading.RLock:
-    """The lock that whoever changes a vocabulary holds."""
-    return _writing
-
-
-def _forget() -> None:
-    """A forked child may find the lock held by a thread that it does not have."""
-    global _writing
-    _writing = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+_TRIES = 8  # seeds that are tried for a table; with a random one values never crowd
 
 
 class _Snapshot:
@@ -68,9 +54,12 @@ class Index:
     Args:
         octets: the bytes of the values, uint8. They are used where they are until the index grows.
         offsets: where each value begins and the last one ends, int64; None where every value has eight bytes.
+        kind: what the values are, kept for whoever asks (``kinds.py``); the index itself compares bytes.
         seed: of the hashes, an int64. Random where none is given, so that nobody can prepare values that collide.
         table: the words of the table made for just these values and this seed, int64. It is not trusted: a value is
             found by its own bytes or not at all; ``is_sound`` tells whether all are.
+
+    Raises ``VocabularyError`` for more values than 32 bits tell apart.
     """
 
     def __init__(
@@ -78,21 +67,27 @@ class Index:
         octets: np.ndarray,
         offsets: np.ndarray | None,
         *,
+        kind: str = "",
         seed: int | None = None,
         table: np.ndarray | None = None,
     ) -> None:
-        seed = int.from_bytes(os.urandom(8), "little", signed=True) if seed is None else seed
-        count = len(octets) // 8 if offsets is None else len(offsets) - 1
-        made = empty_table(count, seed) if table is None else wrap_table(table.view(np.uint64).reshape(-1, 8), seed)
-        self._now = _Snapshot(octets, _NO_OFFSETS if offsets is None else offsets, count, made)
+        count = count_of(octets, offsets)
+        if count > MOST:
+            raise VocabularyError(f"a vocabulary has at most {MOST:,} categories, got {count:,}")
+        self.kind = kind
+        self._lock = Lock()
         self._own = False  # whether arrays and table are this index's alone, with room at their ends
         self._unfinished = False  # an addition that was interrupted has left entries in the table
         self._dense: tuple[int, Dense | None] = (-1, None)  # of how many values, and their ids without hashing
         self._looked_up = 0  # values, since that was made
-        self.duplicate: int | None = None  # the first value that equals one before it
+        self.duplicate: int | None = None  # the first value that equals one before it, or is damaged
+        offsets = _NO_OFFSETS if offsets is None else offsets
         if table is None:
-            found = kernel("fill", CPU)(self._now.values, made)
-            self.duplicate = found if found >= 0 else None
+            self._now, self.duplicate = _indexed(octets, offsets, count, count, seed)
+        else:
+            assert seed is not None
+            words = wrap_table(table.view(np.uint64).reshape(-1, 8), seed)
+            self._now = _Snapshot(octets, offsets, count, words)
 
     def __len__(self) -> int:
         return self._now.count
@@ -121,7 +116,7 @@ class Index:
     def copy(self) -> Index:
         """An index of its own: what one of both adds, the other does not have. Values are shared until it grows."""
         table = None if self._own else self._now.table.words.view(np.int64).reshape(-1)
-        return Index(*self.arrays(), seed=self.seed, table=table)
+        return Index(*self.arrays(), kind=self.kind, seed=self.seed, table=table)
 
     # Searching
 
@@ -150,15 +145,18 @@ class Index:
 
     def find_bytes(self, value: bytes) -> int:
         """The id of one value, -1 where it has none."""
-        return kernel("find_one", CPU)(value, *self._now.facts)
+        now = self._now  # whose memory must not go while it is searched
+        return kernel("find_one", CPU)(value, *now.facts)
 
     def is_sound(self) -> bool:
-        """Whether every value is found at its own id, so that none is there twice and the table is theirs."""
+        """Whether every value is found at its own id, by a table that holds nothing else."""
         now = self._now
-        if now.table.buckets != buckets_for(now.count):
+        entries = now.table.words.view(np.uint16).reshape(-1, 32)[:, 30]
+        if now.table.buckets != buckets_for(now.count) or int(entries.sum(dtype=np.int64)) != now.count:
             return False
         ids = np.empty(now.count, np.int64)
-        return self.find(now.values, ids) == now.count and bool((ids == np.arange(now.count)).all())
+        found = kernel("find", CPU)(now.values, now.values, now.table, 0, -1, -1, ids)  # by the table, never without
+        return found == now.count and bool((ids == np.arange(now.count)).all())
 
     # Growing
 
@@ -169,47 +167,71 @@ class Index:
         """
         insert = kernel("insert", CPU)
         ids = np.empty(values.count, np.int64)
-        with writing():
+        with self._lock():
             now = self._now if self._own and not self._unfinished else self._moved()
             self._unfinished = True
             place = 0
             while True:
                 room = now.room()
                 room = room._replace(count=min(room.count, now.table.buckets * PER_BUCKET))
-                state = np.array([now.count, now.end], np.int64)
+                state = np.array([now.count, now.end, 0], np.int64)
                 place = insert(values, room, now.octets, now.offsets, now.table, state, min(limit, MOST), place, ids)
                 now = _Snapshot(now.octets, now.offsets, int(state[0]), now.table)
                 if place == values.count:
                     break
-                now = _roomier(now)
+                now = _roomier(now, crowded=bool(state[2]))
             self._now, self._own, self._unfinished = now, True, False
         return ids
 
     def _moved(self) -> _Snapshot:
-        """The same values in arrays and a table of their own."""
+        """The same values in arrays and a table of their own, with room to grow."""
         now = self._now
-        table = empty_table(now.count, now.table.seed)
-        kernel("fill", CPU)(now.values, table)
-        return _Snapshot(now.octets[: now.end].copy(), now.offsets[: now.count + 1].copy(), now.count, table)
+        octets, offsets = _longer(now.octets, now.end), now.offsets
+        if len(offsets):
+            offsets = _longer(offsets, now.count + 1)
+        moved, damaged = _indexed(octets, offsets, now.count, 2 * now.count, now.table.seed)
+        if damaged is not None:
+            raise FormatError("nothing can be added to these categories: they were loaded unchecked, and are damaged")
+        return moved
 
 
 _LEAST = 64  # bytes and values that an array has room for once it grows
 
 
-def _roomier(now: _Snapshot) -> _Snapshot:
+def _indexed(
+    octets: np.ndarray, offsets: np.ndarray, count: int, room: int, seed: int | None
+) -> tuple[_Snapshot, int | None]:
+    """The first ``count`` values with a table for ``room``; and the first that equals one before it or is damaged."""
+    for _ in range(_TRIES):
+        seed = int.from_bytes(os.urandom(8), "little", signed=True) if seed is None else seed
+        made = _Snapshot(octets, offsets, count, empty_table(room, seed))
+        found = kernel("fill", CPU)(made.values, made.table)
+        if found != CROWDED:
+            return made, found if found >= 0 else None
+        seed = None  # it is known to whoever chose the values
+    raise VocabularyError(f"{count:,} categories do not fit into a hash table, whatever its seed")
+
+
+def _roomier(now: _Snapshot, *, crowded: bool) -> _Snapshot:
     """Twice the room in whichever is full. Who searches meanwhile goes on with what was."""
-    octets, offsets, table = now.octets, now.offsets, now.table
-    if now.count >= table.buckets * PER_BUCKET:
-        table = empty_table(max(2 * now.count, _LEAST), table.seed)
-        kernel("fill", CPU)(now.values, table)
-    elif len(offsets) and now.count + 1 >= len(offsets):
-        offsets = _doubled(offsets)
+    if crowded or now.count >= now.table.buckets * PER_BUCKET:
+        seed = None if crowded else now.table.seed
+        return _indexed(now.octets, now.offsets, now.count, max(2 * now.count, _LEAST), seed)[0]
+    octets, offsets = now.octets, now.offsets
+    if len(offsets) and now.count + 1 >= len(offsets):
+        offsets = _longer(offsets, len(offsets))
     else:
-        octets = _doubled(octets)
-    return _Snapshot(octets, offsets, now.count, table)
+        octets = _longer(octets, len(octets))
+    return _Snapshot(octets, offsets, now.count, now.table)
 
 
-def _doubled(array: np.ndarray) -> np.ndarray:
-    longer = np.empty(max(2 * len(array), _LEAST), array.dtype)
-    longer[: len(array)] = array
+def _longer(array: np.ndarray, used: int) -> np.ndarray:
+    """A copy of the first ``used`` items, with room for as many again."""
+    longer = np.empty(max(2 * used, _LEAST), array.dtype)
+    longer[:used] = array[:used]
     return longer
+
+
+def count_of(octets: np.ndarray, offsets: np.ndarray | None) -> int:
+    """How many values there are."""
+    return len(octets) // 8 if offsets is None else len(offsets) - 1

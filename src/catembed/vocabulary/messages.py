@@ -70,15 +70,20 @@ def _guess(values: "pa.Array", categories: "pa.Array") -> str:
 
 def duplicates(categories: "pa.Array") -> str:
     """Which categories were given more than once, and where."""
-    places: dict[Any, list[int]] = {}
-    for place, value in enumerate(categories.to_pylist()):
-        places.setdefault(value, []).append(place)
-    twice = {value: np.array(at) for value, at in places.items() if len(at) > 1}
-    shown = "; ".join(
-        f"{show(value)}{where_all(at, (len(categories),))}" for value, at in list(twice.items())[:_MOST_SHOWN]
-    )
+    counted = categories.value_counts()
+    twice = counted.field(0).filter(counted.field(1).to_numpy() > 1)
+    shown = []
+    for value in twice[:_MOST_SHOWN]:
+        at = np.flatnonzero(_equal(categories, value))
+        shown.append(f"{show(value.as_py())}{where_all(at, (len(categories),))}")
     more = f"; and {len(twice) - _MOST_SHOWN:,} more" if len(twice) > _MOST_SHOWN else ""
-    return f"duplicate categories: {shown}{more}. Give each once, or learn them with Vocabulary.fit(column)"
+    return f"duplicate categories: {'; '.join(shown)}{more}. Give each once, or learn them with Vocabulary.fit(column)"
+
+
+def _equal(values: "pa.Array", value: Any) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return pc.call_function("equal", [values, value]).to_numpy(zero_copy_only=False)
 
 
 def out_of_range(ids: np.ndarray, outside: np.ndarray, size: int) -> str:

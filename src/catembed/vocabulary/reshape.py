@@ -10,11 +10,14 @@ import pyarrow as pa
 import torch
 
 from catembed.errors import OutOfRangeError, UnseenCategoryError, VocabularyError
-from catembed.vocabulary import fit, messages
-from catembed.vocabulary.arguments import ORDERS, check_choice, id_array, positive
+from catembed.vocabulary import messages
+from catembed.vocabulary.arguments import ORDERS, check_choice, id_array
 from catembed.vocabulary.encoding import label, read
+from catembed.vocabulary.fitting import fit
 from catembed.vocabulary.forms import from_store, spans, to_store
 from catembed.vocabulary.index import Index
+from catembed.vocabulary.lookup import buckets_of
+from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import EMPTY, PLURALS
 
 if TYPE_CHECKING:
@@ -37,14 +40,27 @@ def renamed(vocabulary: Vocabulary, names: Mapping[Any, Any]) -> Vocabulary:
             raise UnseenCategoryError(label(vocabulary.name) + message)
         places.append(int(vocabulary.encode(old)) - vocabulary.num_reserved)
     new = read(list(names.values()), vocabulary.name)
+    if new.shape != (len(names),):
+        raise VocabularyError(
+            f"{label(vocabulary.name)}rename takes one new value for each old one, got values of shape {new.shape[1:]}"
+        )
     if new.missing().any():
-        raise VocabularyError(label(vocabulary.name) + messages.missing(new, "no category can become one; for missing values there is"))
+        raise VocabularyError(
+            label(vocabulary.name) + messages.missing(new, "no category can become one; for missing values there is")
+        )
     if new.kind != vocabulary.kind:
         raise VocabularyError(label(vocabulary.name) + messages.mismatch(new, ~new.missing(), vocabulary.kind))
     count = len(vocabulary.categories)
     source = np.arange(count)
     source[places] = count + np.arange(len(places))
-    return vocabulary._with(pa.concat_arrays([vocabulary.categories, new.plain()]).take(source), vocabulary._counts)
+    made = vocabulary._with(pa.concat_arrays([vocabulary.categories, new.plain()]).take(source), vocabulary.counts)
+    return _still_waiting(made, vocabulary)
+
+
+def _still_waiting(made: Vocabulary, old: Vocabulary) -> Vocabulary:
+    """What waits to be seen often enough goes on waiting."""
+    made._waiting = None if old._waiting is None else old._waiting.copy()
+    return made
 
 
 def pruned(vocabulary: Vocabulary, keep: Any) -> tuple[Vocabulary, torch.Tensor]:
@@ -62,30 +78,46 @@ def pruned(vocabulary: Vocabulary, keep: Any) -> tuple[Vocabulary, torch.Tensor]
     if outside.any():
         raise OutOfRangeError(label(vocabulary.name) + messages.out_of_range(ids, outside, size))
     rows = np.union1d(np.arange(reserved), ids)
-    counts = None if vocabulary.counts is None else vocabulary.counts[rows]
     values = vocabulary.categories.take(rows[reserved:] - reserved)
-    return vocabulary._with(values, counts), torch.from_numpy(rows)
+    made = _still_waiting(vocabulary._with(values, None), vocabulary)
+    if vocabulary.counts is not None:
+        gone = np.setdiff1d(np.arange(reserved, size), rows)
+        left_out = vocabulary.categories.take(gone - reserved)
+        cut = np.zeros(vocabulary.buckets or 1, np.int64)
+        places = buckets_of(left_out, len(cut)) if len(gone) and vocabulary.buckets else np.zeros(len(gone), np.int64)
+        np.add.at(cut, places, vocabulary.counts[gone])
+        made._counts = vocabulary.counts[rows]
+        _count_unseen(made, cut)
+    return made, torch.from_numpy(rows)
 
 
 def merged(
     vocabularies: Sequence[Vocabulary], order: str | None, min_count: int, max_size: int | None
 ) -> tuple[Vocabulary, tuple[torch.Tensor, ...]]:
     """See ``Vocabulary.merge``."""
+    for place, each in enumerate(vocabularies):
+        if not hasattr(each, "merge"):
+            raise TypeError(f"merge takes vocabularies, got {type(each).__name__} as number {place + 1}")
     kind, first = _common_kind(vocabularies), vocabularies[0]
     if order is None:
         if (min_count, max_size) != (1, None):
             raise VocabularyError("merge takes min_count and max_size together with an order, in which to rank values")
         made = first._with(_union(vocabularies, kind), None, kind)
+        if first.max_size is not None and len(made.categories) > first.max_size:
+            raise VocabularyError(
+                f"{len(made.categories):,} categories together are more than max_size={first.max_size:,} of the first "
+                "vocabulary; merge with an order and a max_size, which keeps the most frequent ones"
+            )
         cut = np.zeros(first.buckets or 1, np.int64)
     else:
         check_choice(order, "order", ORDERS)
-        positive(min_count, "min_count")
-        max_size = None if max_size is None else positive(max_size, "max_size")
+        policies = Policies.checked(first.unseen, first.missing, first.buckets, min_count, max_size)
         learned = fit.combine(_parts(vocabularies), min_count=min_count, max_size=max_size, order=order)
-        made, cut = first._with(learned.values, None, kind), learned.cut
+        made, cut = first._with(learned.values, None, kind, policies), learned.cut
     maps = [_map(each, made) for each in vocabularies]
     if all(each.counts is not None for each in vocabularies):
-        made._counts = _counts_of(made, vocabularies, maps, cut)
+        made._counts = _counts_of(made, vocabularies, maps)
+        _count_unseen(made, cut)
     return made, tuple(map(torch.from_numpy, maps))
 
 
@@ -105,7 +137,7 @@ def _common_kind(vocabularies: Sequence[Vocabulary]) -> str:
 def _union(vocabularies: Sequence[Vocabulary], kind: str) -> pa.Array:
     """All categories: those of the first in its order, then the new ones."""
     start = next((each.categories for each in vocabularies if each.kind == kind), vocabularies[0].categories)
-    index = Index(*to_store(start[:0]))
+    index = Index(*to_store(start[:0]), kind=kind)
     for each in vocabularies:
         index.add(spans(each.categories))
     return from_store(*index.arrays(), kind)
@@ -135,16 +167,18 @@ def _map(old: Vocabulary, new: Vocabulary) -> np.ndarray:
     return np.concatenate([reserved, np.where(places < 0, -1, places + new.num_reserved)])
 
 
-def _counts_of(
-    made: Vocabulary, vocabularies: Sequence[Vocabulary], maps: Sequence[np.ndarray], cut: np.ndarray
-) -> np.ndarray:
-    """Counts added up; values that were cut count as unseen, where there is a row for them."""
+def _count_unseen(made: Vocabulary, cut: np.ndarray) -> None:
+    """Values that were cut count as unseen, where there is a row for them."""
+    if made._counts is not None and made.unknown_id is not None:
+        made._counts[made.unknown_id] += cut.sum()
+    elif made._counts is not None and made.buckets is not None:
+        made._counts[made.first_bucket : made.num_reserved] += cut
+
+
+def _counts_of(made: Vocabulary, vocabularies: Sequence[Vocabulary], maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Counts added up."""
     total = np.zeros(len(made), np.int64)
     for each, ids in zip(vocabularies, maps, strict=True):
         assert each.counts is not None
         np.add.at(total, ids[ids >= 0], each.counts[ids >= 0])
-    if made.unknown_id is not None:
-        total[made.unknown_id] += cut.sum()
-    elif made.buckets is not None:
-        total[made.first_bucket : made.num_reserved] += cut
     return total

@@ -13,8 +13,9 @@ from catembed.kernels.table import buckets_for
 from catembed.vocabulary import messages
 from catembed.vocabulary.admission import WaitingRoom
 from catembed.vocabulary.forms import from_store
-from catembed.vocabulary.index import Index
+from catembed.vocabulary.index import Index, count_of
 from catembed.vocabulary.kinds import VARIABLE_WIDTH
+from catembed.vocabulary.stored import check_offsets
 from catembed.vocabulary.text import EMPTY
 
 __all__ = ["Reader"]
@@ -46,7 +47,8 @@ class Reader:
                 f"a vocabulary of kind {self._kind!r} has the arrays {sorted(names)}, got "
                 f"{sorted(map(str, set(arrays) - {'counts'}))}"
             )
-        self.whole = verify or sum(array.nbytes for array in arrays.values()) <= _SMALL
+        self._most = header["max_size"]
+        self.whole = verify or sum(getattr(array, "nbytes", 0) for array in arrays.values()) <= _SMALL
 
     def _names(self, name: str) -> set[str]:
         return {f"{name}.bytes", f"{name}.offsets"} if self._kind in VARIABLE_WIDTH else {name}
@@ -54,16 +56,20 @@ class Reader:
     def index(self) -> Index:
         """The categories, and the stored table or one made anew."""
         octets, offsets = self._values("categories")
+        if self._most is not None and count_of(octets, offsets) > self._most:
+            raise FormatError(f"{count_of(octets, offsets):,} categories are more than max_size={self._most:,}")
         if "index" not in self._arrays:
-            index = Index(octets, offsets)
+            index = Index(octets, offsets, kind=self._kind)
             if index.duplicate is not None:
+                if offsets is not None:
+                    _check_text("categories", octets, offsets, self._kind)
                 raise FormatError(f"stored vocabulary: {messages.duplicates(from_store(octets, offsets, self._kind))}")
             return index
         table = self._checked("index", np.int64)
-        words = 8 * buckets_for(_count(octets, offsets))
+        words = 8 * buckets_for(count_of(octets, offsets))
         if len(table) != words:
             raise FormatError(f"the index of these categories has {words:,} words, got {len(table):,}")
-        index = Index(octets, offsets, seed=self._seed, table=table)
+        index = Index(octets, offsets, kind=self._kind, seed=self._seed, table=table)
         if not (index.is_sound() if self.whole else _finds_some(index, octets, offsets)):
             raise FormatError("the stored index is not that of the stored categories; the data is damaged")
         return index
@@ -77,21 +83,26 @@ class Reader:
             raise FormatError(f"'counts' must have one entry for each of the {ids} ids, got {len(counts)}")
         if self.whole and ids and counts.min() < 0:
             raise FormatError(f"'counts' must not be negative, got {counts.min()} at id {int(counts.argmin())}")
+        counts = counts.view()
+        counts.setflags(write=False)  # whoever counts on makes a copy
         return counts
 
     def waiting(self) -> WaitingRoom | None:
         """The values that have not been seen often enough, where there are any."""
         if "waiting.counts" not in self._arrays:
             return None
-        octets, offsets = self._values("waiting")
-        counts, count = self._checked("waiting.counts", np.int64), _count(octets, offsets)
+        octets, offsets = self._values("waiting", whole=True)
+        counts, count = self._checked("waiting.counts", np.int64), count_of(octets, offsets)
         if len(counts) != count or (count and counts.min() < 1):
             raise FormatError(f"'waiting.counts' must have a positive entry for each of {count:,} values")
-        return WaitingRoom(octets, offsets, counts.copy())
+        room = WaitingRoom(octets, offsets, counts.copy())
+        if not room.is_sound:
+            raise FormatError("'waiting' must hold each value once, within its bytes")
+        return room
 
-    def _values(self, name: str) -> Values:
+    def _values(self, name: str, *, whole: bool = False) -> Values:
         if self._kind in VARIABLE_WIDTH:
-            return self._text(name)
+            return self._text(name, whole or self.whole)
         words = self._checked(name, np.uint8 if self._kind == "boolean" else np.int64)
         if self._kind == EMPTY and len(words):
             raise FormatError(f"a vocabulary of kind {EMPTY!r} has no categories, got {len(words)}")
@@ -102,12 +113,12 @@ class Reader:
             raise FormatError(f"a stored {self._kind} lies outside the years 1 to 9999")
         return words.astype(np.int64, copy=False).view(np.uint8), None
 
-    def _text(self, name: str) -> Values:
+    def _text(self, name: str, whole: bool) -> Values:
         octets, offsets = self._checked(f"{name}.bytes", np.uint8), self._checked(f"{name}.offsets", np.int64)
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(octets):
             ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "nothing"
             raise FormatError(f"'{name}.offsets' must run from 0 to {len(octets)} (the bytes), got {ends}")
-        if self.whole:
+        if whole:
             _check_text(name, octets, offsets, self._kind)
         return octets, offsets
 
@@ -120,18 +131,8 @@ class Reader:
         return np.ascontiguousarray(array)
 
 
-def _count(octets: np.ndarray, offsets: np.ndarray | None) -> int:
-    return len(octets) // 8 if offsets is None else len(offsets) - 1
-
-
 def _check_text(name: str, octets: np.ndarray, offsets: np.ndarray, kind: str) -> None:
-    falls = offsets[1:] < offsets[:-1]
-    if falls.any():
-        place = int(falls.argmax())
-        raise FormatError(
-            f"'{name}.offsets' must not decrease, got {offsets[place]} and then {offsets[place + 1]} at "
-            f"position {place + 1}"
-        )
+    check_offsets(name, offsets)
     try:
         from_store(octets, offsets, kind).validate(full=True)
     except pa.ArrowInvalid as error:

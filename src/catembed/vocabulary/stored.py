@@ -53,6 +53,17 @@ def read_header(header: Mapping[str, Any]) -> dict[str, Any]:
     return {**MORE_KEYS, **header}
 
 
+def check_offsets(name: str, offsets: np.ndarray) -> None:
+    """Raise ``FormatError`` where offsets decrease, and so, running from 0 to the end, leave the bytes between."""
+    falls = offsets[1:] < offsets[:-1]
+    if falls.any():
+        place = int(falls.argmax())
+        raise FormatError(
+            f"'{name}.offsets' must not decrease, got {offsets[place]} and then {offsets[place + 1]} at "
+            f"position {place + 1}"
+        )
+
+
 def fingerprint(octets: np.ndarray, offsets: np.ndarray | None, kind: str, policies: Policies) -> str:
     """SHA-256 over kind, policies and the categories in id order; equal on every machine and version."""
     facts = {"kind": kind, **policies.identity()}

@@ -20,6 +20,7 @@ from catembed.vocabulary import messages
 from catembed.vocabulary.arguments import check_name, column_name
 from catembed.vocabulary.encoding import label, read
 from catembed.vocabulary.growing import Growing
+from catembed.vocabulary.lock import Lock
 from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import EMPTY, show
 
@@ -143,7 +144,7 @@ class Vocabulary(Growing):
         >>> list(Vocabulary.fit(iter([["b", "a"], ["c", "b"]])))  # in batches
         ['b', 'a', 'c']
         """
-        from catembed.vocabulary import learning
+        from catembed.vocabulary.fitting import learning
 
         check_name(name)
         policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
@@ -172,7 +173,7 @@ class Vocabulary(Growing):
 
         ``text`` names those that are text in CSV files even where they look like numbers; all else is as in ``fit``.
         """
-        from catembed.vocabulary import learning
+        from catembed.vocabulary.fitting import learning
 
         policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
         learned = learning.from_files(files, fields, policies, order, text, progress)
@@ -195,23 +196,31 @@ class Vocabulary(Growing):
         from catembed.vocabulary.forms import to_store
         from catembed.vocabulary.index import Index
 
-        self._use(Index(*to_store(categories)), kind, policies, name)
+        self._use(Index(*to_store(categories), kind=kind), policies, name)
         if self._index.duplicate is not None:
             raise VocabularyError(label(name) + messages.duplicates(categories))
 
-    def _with(self, categories: pa.Array, counts: np.ndarray | None, kind: str | None = None) -> Vocabulary:
-        """A vocabulary of other categories, with this one's policies and name."""
+    def _with(
+        self,
+        categories: pa.Array,
+        counts: np.ndarray | None,
+        kind: str | None = None,
+        policies: Policies | None = None,
+    ) -> Vocabulary:
+        """A vocabulary of other categories, with this one's policies (or others) and its name."""
         other = Vocabulary.__new__(Vocabulary)
-        other._set(categories, kind or self._kind, self._policies, self._name)
-        other._counts = None if counts is None else counts.copy()
+        other._set(categories, kind or self._kind, policies or self._policies, self._name)
+        other._counts = counts
         return other
 
-    def _use(self, index: Index, kind: str, policies: Policies, name: str | None) -> None:
-        self._index, self._kind, self._policies, self._name = index, kind, policies, name
+    def _use(self, index: Index, policies: Policies, name: str | None) -> None:
+        self._index, self._policies, self._name = index, policies, name
+        self._lock = Lock()
+        self._sound = True
         self._reserved = policies.num_reserved  # looked up for each single value
         self._counts = None
         self._waiting = None
-        self._told_full = False
+        self._full: str | None = None
         self.origin: Any = None  # the file that it was loaded from, as long as it is as it was; see nn.mapped
         self._shown = self._digest = None
 
@@ -289,14 +298,15 @@ class Vocabulary(Growing):
         from catembed.vocabulary import stored
 
         with self._change():
-            arrays = stored.to_arrays("categories", *self._index.arrays(), self._kind)
+            kind = self._kind
+            arrays = stored.to_arrays("categories", *self._index.arrays(), kind)
             if self._counts is not None:
                 arrays["counts"] = cast(np.ndarray, self.counts)
             if self._waiting is not None:
-                octets, offsets, seen = self._waiting.waiting(self.min_count)
-                arrays |= stored.to_arrays("waiting", octets, offsets, self._kind) | {"waiting.counts": seen}
+                octets, offsets, seen = self._waiting.waiting(self.min_count, self._index)
+                arrays |= stored.to_arrays("waiting", octets, offsets, kind) | {"waiting.counts": seen}
             header = {
-                "kind": self._kind,
+                "kind": kind,
                 "name": self._name,
                 "fingerprint": self.fingerprint,
                 **self._policies.stored(),
@@ -333,7 +343,8 @@ class Vocabulary(Growing):
         except VocabularyError as fact:
             raise FormatError(f"stored vocabulary: {fact}") from None
         stored_parts = Reader(given, arrays, verify)
-        self._use(stored_parts.index(), given["kind"], policies, given["name"])
+        self._use(stored_parts.index(), policies, given["name"])
+        self._sound = stored_parts.whole
         self._counts = stored_parts.counts(len(self))
         self._waiting = stored_parts.waiting()
         if stored_parts.whole and self.fingerprint != given["fingerprint"]:
@@ -341,17 +352,19 @@ class Vocabulary(Growing):
                 f"{label(self._name)}the stored categories do not match their fingerprint: stored is "
                 f"{show(given['fingerprint'])}, they have {self.fingerprint!r}; the data is damaged"
             )
-        self._digest = len(self._index), given["fingerprint"]
+        self._digest = self._index, len(self._index), given["fingerprint"]
         return self
 
     def __copy__(self) -> Vocabulary:
         """A vocabulary of its own: what one learns, the other does not. Categories are shared until one grows."""
         with self._change():
             other = Vocabulary.__new__(Vocabulary)
-            other._use(self._index.copy(), self._kind, self._policies, self._name)
+            other._use(self._index.copy(), self._policies, self._name)
             other._counts = None if self._counts is None else self._counts.copy()
             other._waiting = None if self._waiting is None else self._waiting.copy()
-            other._digest = self._digest
+            other._sound, other.origin, other._full = self._sound, self.origin, self._full
+            if self._digest is not None and self._digest[:2] == (self._index, len(self._index)):
+                other._digest = other._index, *self._digest[1:]
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Vocabulary:

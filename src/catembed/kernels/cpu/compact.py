@@ -3,8 +3,8 @@
 import numpy as np
 
 from .compile import jit
-from .memory import load64, prefetch_address
-from .records import after, store64
+from .memory import load64, prefetch_address, store64
+from .records import after
 
 __all__ = ["compact"]
 

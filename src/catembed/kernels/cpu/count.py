@@ -11,8 +11,8 @@ from catembed.kernels.spans import Spans
 
 from .compile import jit
 from .hash64 import MISSING, UNSOUND, hash_keys, hash_span, locate
-from .memory import load64, prefetch_address
-from .records import TAG, count_of, equals, fact, home_of, part_of, store64, write_value
+from .memory import load64, prefetch_address, store64
+from .records import TAG, count_of, equals, fact, home_of, part_of, write_value
 
 __all__ = ["BLOCK", "count", "enter_all"]
 

@@ -7,7 +7,7 @@ same time sees an entry or does not, and compares bytes in any case.
 import numpy as np
 
 from catembed.kernels.spans import Spans
-from catembed.kernels.table import FULL, IDS, LINE, Table
+from catembed.kernels.table import CROWDED, FULL, IDS, LINE, REACH, Table
 
 from .compile import jit
 from .find import bucket_of, search
@@ -21,15 +21,19 @@ AHEAD = 16  # values whose buckets are asked for before their turn
 
 @jit
 def place(hashed, new, words, buckets):
-    """Put an id into the first bucket with room, from its home on."""
+    """Put an id into the first bucket with room, from its home on; False where there is none within reach."""
     tags, ids = words.view(np.uint16), words.view(np.uint32)
-    place = bucket_of(hashed, buckets)
+    place, left = bucket_of(hashed, buckets), min(buckets, REACH)
     while tags[place, 30] >= FULL:
+        left -= 1
+        if left == 0:
+            return False
         place = place + 1 if place + 1 < buckets else 0
     entry = np.int64(tags[place, 30])
     ids[place, IDS // 4 + entry] = np.uint32(new)
     tags[place, entry] = np.uint16(hashed & np.uint64(0xFFFF))
     tags[place, 30] = np.uint16(entry + 1)
+    return True
 
 
 @jit
@@ -44,7 +48,7 @@ def ask(values, i, keys, table, buckets, hashes):
 
 @jit
 def _fill(categories, words, table, seed, start):
-    """Entries for the categories from ``start`` on; the first that equals one before it, or -1."""
+    """Entries for the categories from ``start`` on; the first that equals one before it, or -1, or CROWDED."""
     keys = hash_keys(seed)
     buckets, hashes = len(words), np.empty(AHEAD, np.uint64)
     for i in range(start, min(start + AHEAD, categories[0])):
@@ -56,7 +60,8 @@ def _fill(categories, words, table, seed, start):
         address, length = locate(categories, i)
         if length < 0 or search(address, length, hashed, categories, table, buckets) >= 0:
             return i
-        place(hashed, i, words, buckets)
+        if not place(hashed, i, words, buckets):
+            return CROWDED
     return -1
 
 

@@ -9,7 +9,7 @@ categories' buffers is read, whatever they hold.
 import numpy as np
 
 from catembed.kernels.spans import Spans
-from catembed.kernels.table import FULL, IDS, LINE, Table
+from catembed.kernels.table import FULL, IDS, LINE, REACH, Table
 from catembed.kernels.threads import parallel, shares
 
 from .compile import jit
@@ -60,7 +60,7 @@ def search(address, length, hashed, categories, table, buckets):
     """The id of the category that has these bytes, or -1."""
     home = bucket_of(hashed, buckets)
     tag = np.uint16(hashed & np.uint64(0xFFFF))
-    for step in range(buckets):
+    for step in range(min(buckets, REACH)):
         place = home + step
         bucket = table + LINE * (place if place < buckets else place - buckets)
         entries = _entries(bucket)

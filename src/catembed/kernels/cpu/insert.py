@@ -9,7 +9,7 @@ from .compile import jit
 from .fill import AHEAD, ask, place
 from .find import search
 from .hash64 import MISSING, UNSOUND, first_of, hash_keys, locate
-from .memory import load8, load64
+from .memory import address_of, load8, load64, store64
 
 __all__ = ["insert"]
 
@@ -17,11 +17,9 @@ __all__ = ["insert"]
 @jit
 def _copy(address, length, octets, end):
     """Append bytes."""
-    whole = length & ~7
+    target, whole = address_of(octets) + end, length & ~7
     for at in range(0, whole, 8):
-        word = load64(address + at)
-        for byte in range(8):
-            octets[end + at + byte] = np.uint8(word >> np.uint64(8 * byte))
+        store64(target + at, load64(address + at))
     for at in range(whole, length):
         octets[end + at] = load8(address + at)
 
@@ -30,7 +28,8 @@ def _copy(address, length, octets, end):
 def _insert(values, categories, octets, offsets, words, table, seed, state, limit, start, ids):
     """Ids of the values from ``start`` on; the position where more room is needed, or the number of values at the end.
 
-    ``state`` is how many categories there are and how many bytes they have. An unsound value gives -1 - its position.
+    ``state`` is how many categories there are, how many bytes they have, and whether room is needed because a value's
+    buckets are all full. An unsound value gives -1 - its position.
     """
     keys = hash_keys(seed)
     buckets, hashes = len(words), np.empty(AHEAD, np.uint64)
@@ -55,7 +54,9 @@ def _insert(values, categories, octets, offsets, words, table, seed, state, limi
         _copy(address, length, octets, end)
         if len(offsets):
             offsets[state[0] + 1] = end + length
-        place(hashed, state[0], words, buckets)
+        if not place(hashed, state[0], words, buckets):
+            state[2] = 1
+            return i
         ids[i] = state[0]
         state[0] += 1
         state[1] = end + length

@@ -18,6 +18,7 @@ __all__ = [
     "prefetch_early",
     "store64",
     "trailing_zeros",
+    "zero_bytes",
 ]
 
 intrinsic: Any = _intrinsic  # what it makes takes one argument less than it is written with
@@ -50,6 +51,19 @@ def load32(typingctx, address):
 def load64(typingctx, address):
     """The eight bytes at an address."""
     return types.uint64(types.int64), lambda context, builder, signature, args: _load(builder, args[0], 64)
+
+
+@intrinsic
+def zero_bytes(typingctx, address):
+    """Which of the 64 bytes at an address are zero: one bit for each, as a uint64."""
+
+    def generate(context, builder, signature, args):
+        line = ir.VectorType(ir.IntType(8), 64)
+        octets = builder.load(builder.inttoptr(args[0], line.as_pointer()), align=1, typ=line)
+        zeros = builder.icmp_unsigned("==", octets, ir.Constant(line, [0] * 64))
+        return builder.bitcast(zeros, ir.IntType(64))
+
+    return types.uint64(types.int64), generate
 
 
 @intrinsic

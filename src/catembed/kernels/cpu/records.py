@@ -1,13 +1,12 @@
 """What the kernels of counting share: how a record is written, read and compared; see kernels/records.py."""
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 
 from catembed.kernels.records import LENGTH, LEVEL_BITS, PARTS
 
 from .compile import jit
-from .memory import intrinsic, load8, load32, load64
+from .memory import intrinsic, load8, load32, load64, store64
 
 __all__ = [
     "TAG",
@@ -18,24 +17,11 @@ __all__ = [
     "home_of",
     "length_of",
     "part_of",
-    "store64",
     "swapped",
     "write_value",
 ]
 
 TAG = np.uint64(48)  # where in a slot the lowest bits of the hash stand
-
-
-@intrinsic
-def store64(typingctx, address, word):
-    """Write eight bytes to an address."""
-
-    def generate(context, builder, signature, args):
-        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        builder.store(args[1], place, align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic

@@ -7,8 +7,8 @@ from catembed.kernels.records import ARENA, MASK, TABLE, USED
 from .compile import jit
 from .count import BLOCK
 from .hash64 import hash_keys, hash_span
-from .memory import load64, prefetch_address
-from .records import TAG, after, fact, home_of, length_of, store64
+from .memory import load64, prefetch_address, store64
+from .records import TAG, after, fact, home_of, length_of
 
 __all__ = ["refill"]
 

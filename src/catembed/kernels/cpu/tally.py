@@ -1,4 +1,4 @@
-"""`tally`: how often each code of a dictionary occurs, and where first; defined in reference_count.py."""
+"""`tally`: how often each code of a dictionary occurs, and where first."""
 
 import numpy as np
 

@@ -9,21 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from catembed.errors import VocabularyError
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.records import HEAD
 from catembed.kernels.threads import parallel, shares
-from catembed.vocabulary.counting import Counter, DamagedTextError, Plan, merged, settle
+from catembed.vocabulary.fitting.counting import Counter, DamagedTextError, Plan, merged, settle
+from catembed.vocabulary.fitting.selection import Selection
 from catembed.vocabulary.forms import from_store, spans
+from catembed.vocabulary.index import CPU
 from catembed.vocabulary.kinds import VARIABLE_WIDTH, Column, Part
-from catembed.vocabulary.selection import Selection
 from catembed.vocabulary.text import EMPTY, PLURALS
 
 __all__ = ["Choice", "KindError", "Learned", "Tally"]
 
-_CPU = torch.device("cpu")
 _NONE = np.empty(0, np.int64)
 _AT_LEAST = 65_536  # values that are worth a counter of their own
 _ROUND = 4  # parts that each thread puts together before what is kept is cut to its size
@@ -153,7 +152,7 @@ class Tally:
         """Count codes, then each entry of the dictionary that they use as often as they do."""
         counts = np.zeros(len(dictionary), np.int64)
         firsts = np.empty(len(dictionary) if self._plan.head > HEAD else 0, np.int64)
-        gone = kernel("tally", _CPU)(codes, base, counts, firsts)
+        gone = kernel("tally", CPU)(codes, base, counts, firsts)
         return gone + self._counter(thread).add(spans(dictionary), 0, len(dictionary), weights=counts, firsts=firsts)
 
     def finish(self) -> Learned:

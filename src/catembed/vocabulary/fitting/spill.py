@@ -28,12 +28,18 @@ class Spill:
 
     def write(self, part: int, records: np.ndarray) -> None:
         """Append records, uint8, of a part. Raises ``OSError`` naming the folder when the disk is full."""
+        if not len(records):
+            return
         rest = memoryview(records.data)
         with _explained(self._folder):
             while len(rest):
                 rest = rest[self._file.write(rest) :]
         self._runs.setdefault(part, []).append((self._end, len(records)))
         self._end += len(records)
+
+    def holds(self, part: int) -> bool:
+        """Whether there are records of a part."""
+        return part in self._runs
 
     def read(self, part: int) -> Iterator[np.ndarray]:
         """The records of a part, uint8, as they were written. Several threads may read at once."""

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from catembed import VocabularyError
 from catembed.kernels.reference_hash import hash_bytes
-from catembed.vocabulary import counting, fit, spill, tally
 from catembed.vocabulary.columns import read
-from catembed.vocabulary.fit import combine, learn
+from catembed.vocabulary.fitting import counting, fit, selection, spill, tally
+from catembed.vocabulary.fitting.fit import combine, learn
 
 ORDERS = ("frequency", "sorted", "first")
 
@@ -254,8 +254,18 @@ def test_codes_that_point_at_nothing():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """A folder for temporary files, all of which have been closed at the end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+    made, make = [], tempfile.TemporaryFile
+
+    def remember(**options):
+        made.append(make(**options))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", remember)
+    yield tmp_path
+    assert made
+    assert all(file.closed for file in made)
 
 
 def open_files_in(folder):
@@ -277,7 +287,6 @@ def test_what_does_not_fit_into_memory_goes_to_a_file_that_goes_away(folder, thr
     values = [f"value {n}" for n in np.random.default_rng(0).integers(0, 40_000, 150_000)]
     assert told(learn(batches_of(values, [30_000] * 4), memory=2**20)) == plainly(values)
     assert sum(written) > 2**21
-    assert not open_files_in(folder)
     assert not list(folder.iterdir())
 
 
@@ -290,11 +299,12 @@ def test_temporary_files_go_away_whatever_happens(error, folder):
 
     with pytest.raises(error):
         learn(batches(), memory=2**16)
-    assert not open_files_in(folder)
     assert not list(folder.iterdir())
 
 
-def test_a_full_disk_is_told_of(folder, monkeypatch):
+def test_a_full_disk_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     class Full:
         def write(self, _):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -306,13 +316,29 @@ def test_a_full_disk_is_told_of(folder, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device.*TMPDIR") as caught:
         learn([read([f"value {n}" for n in range(20_000)])], memory=2**16)
     assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename == str(folder)
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_told_of(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(OSError, match="TMPDIR"):
         learn([read([f"value {n}" for n in range(20_000)])], memory=2**16)
+
+
+def test_memory_holds_no_more_than_what_can_still_be_kept(folder, threads, monkeypatch):
+    threads(1)
+    held, keep = [], selection.Selection.keep
+
+    def note(self, *found):
+        held.append(sum(map(len, self._places)))
+        keep(self, *found)
+
+    monkeypatch.setattr(selection.Selection, "keep", note)
+    values = [f"value {n}" for n in range(20_000)] + ["b", "a", "a"]
+    learned = learn([read(values)], max_size=50, memory=2**16)
+    assert told(learned) == plainly(values, max_size=50)
+    assert len(held) > 16
+    assert max(held) < 6_000
 
 
 # Putting together what was learned

@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from catembed.kernels.dispatch import kernel
 from catembed.kernels.records import ARENA, ENTRIES, FACTS, LEVELS, MASK, PARTS, ROOM, TABLE, USED
 from catembed.kernels.spans import Spans
-from catembed.vocabulary.spill import Spill
+from catembed.vocabulary.fitting.spill import Spill
+from catembed.vocabulary.index import CPU
 
 __all__ = ["Counter", "DamagedTextError", "Plan", "Records", "merged", "settle"]
 
-_CPU = torch.device("cpu")
 _NONE = np.empty(0, np.int64)
-_LEAST_SLOTS, _LEAST_WORDS = 16, 64  # of a part's table and of its records
+_LEAST_SLOTS, _LEAST_WORDS = 256, 1024  # of a part's table and of its records
 _LARGE = 1 << 16  # bytes of a single part that is to be divided
 _ENDLESS = 2**63 - 1
 
@@ -82,7 +81,7 @@ class _Part:
         if 5 * self.facts[ENTRIES] >= 3 * self.facts[MASK]:
             self.table = np.zeros(2 * len(self.table), np.int64)
             self._tell()
-            kernel("refill", _CPU)(self.facts, head, seed)
+            kernel("refill", CPU)(self.facts, head, seed)
         used = int(self.facts[USED])
         if used + head + length + 7 > self.room.nbytes:
             room = np.empty(max(2 * len(self.room), (used + head + length + 7) // 8 + _LEAST_WORDS), np.int64)
@@ -131,14 +130,14 @@ class Counter:
 
         Raises ``DamagedTextError`` for text that is not UTF-8, ``IndexError`` for a value that lies outside its buffer.
         """
-        count = kernel("count", _CPU)
+        count = kernel("count", CPU)
         gone = self._work(lambda at, *how: count(values, weights, firsts, base, at, stop, *how), start, stop)
         self._check_text()
         return gone
 
     def absorb(self, records: Records) -> None:
         """Count what has been counted elsewhere."""
-        absorb = kernel("absorb", _CPU)
+        absorb = kernel("absorb", CPU)
         start, stop = records.span
         self._work(lambda at, *how: absorb(at, stop, *how), start, stop)
 
@@ -173,7 +172,7 @@ class Counter:
         for part in self._parts:
             used, begin = int(part.facts[USED]), int(part.facts[ARENA])
             if used > part.checked:
-                if kernel("strange_text", _CPU)(begin + part.checked, begin + used, self.plan.head):
+                if kernel("strange_text", CPU)(begin + part.checked, begin + used, self.plan.head):
                     raise DamagedTextError
                 part.checked = used
 
@@ -227,6 +226,8 @@ def merged(counters: Sequence[Counter], number: int) -> Iterator[Records]:
         for other in counters[1:]:
             first.absorb(other.take(number))
         yield first.take(number)
+        return
+    if not any(counter.spilled.holds(number) for counter in counters if counter.spilled):
         return
     below = Counter(first.plan._replace(text=False), first.level + 1)
     try:

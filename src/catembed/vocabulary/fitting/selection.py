@@ -7,14 +7,12 @@ value; what can no longer be among them is left out as soon as twice as many hav
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from catembed.kernels.dispatch import kernel
-from catembed.vocabulary.counting import Records
+from catembed.vocabulary.fitting.counting import Records
+from catembed.vocabulary.index import CPU
 
 __all__ = ["Selection"]
-
-_CPU = torch.device("cpu")
 
 
 class Selection:
@@ -40,11 +38,11 @@ class Selection:
         Changes nothing, so threads may call it at the same time.
         """
         places, cut = np.empty(records.entries, np.int64), np.zeros(len(self.cut), np.int64)
-        found = kernel("choose", _CPU)(*records.span, self._head, self._min_count, places, cut)
+        found = kernel("choose", CPU)(*records.span, self._head, self._min_count, places, cut)
         if found == records.entries:
             return records.room, places, cut
         places = places[:found].copy()
-        return kernel("compact", _CPU)(places, self._head), places, cut
+        return kernel("compact", CPU)(places, self._head), places, cut
 
     def keep(self, room: np.ndarray, places: np.ndarray, cut: np.ndarray) -> None:
         """Take in what ``candidates`` has found."""
@@ -63,12 +61,12 @@ class Selection:
             self._cut_to_size()
         places = np.concatenate([np.empty(0, np.int64), *self._places])
         self._places = []
-        kernel("rank", _CPU)(places, self._head, order, numeric=self._numeric)
-        return kernel("gather", _CPU)(places, self._head)
+        kernel("rank", CPU)(places, self._head, order, numeric=self._numeric)
+        return kernel("gather", CPU)(places, self._head)
 
     def _cut_to_size(self) -> None:
         places = np.concatenate(self._places)
-        kernel("rank", _CPU)(places, self._head, "frequency", numeric=self._numeric)
-        kernel("leave_out", _CPU)(places[self._max_size :], self._head, self.cut)
+        kernel("rank", CPU)(places, self._head, "frequency", numeric=self._numeric)
+        kernel("leave_out", CPU)(places[self._max_size :], self._head, self.cut)
         places = places[: self._max_size].copy()
-        self._rooms, self._places = [kernel("compact", _CPU)(places, self._head)], [places]
+        self._rooms, self._places = [kernel("compact", CPU)(places, self._head)], [places]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from catembed.errors import VocabularyError
-from catembed.vocabulary import fit
 from catembed.vocabulary.arguments import ORDERS, check_choice
 from catembed.vocabulary.encoding import label, read
-from catembed.vocabulary.fit import Learned
+from catembed.vocabulary.fitting import fit
+from catembed.vocabulary.fitting.fit import Learned
 from catembed.vocabulary.kinds import Column
 from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import show
@@ -51,8 +51,9 @@ def from_files(
 ) -> dict[str, Learned]:
     """Learn from columns of files, each by its name, in one pass."""
     check_choice(order, "order", ORDERS)
-    if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
-        raise VocabularyError(f"fields are names of columns, in a list, got {fields!r}")
+    for what, names in (("fields", fields), ("text", text)):
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise VocabularyError(f"{what} takes names of columns, in a list, got {names!r}")
     return fit.learn_files(
         files, fields, missing=_missing(policies), text=text, progress=progress, **_choice(policies, order)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from catembed.vocabulary.sources import Batch, Feed
+from catembed.vocabulary.fitting.sources import Batch, Feed
 
 __all__ = ["work"]
 

@@ -18,9 +18,9 @@ import torch
 from pyarrow import csv, feather, ipc
 
 from catembed import VocabularyError
-from catembed.vocabulary import progress, sources
 from catembed.vocabulary.columns import read
-from catembed.vocabulary.fit import learn, learn_files
+from catembed.vocabulary.fitting import progress, sources
+from catembed.vocabulary.fitting.fit import learn, learn_files
 
 TABLE = pa.table(
     {
@@ -354,7 +354,7 @@ def test_progress_is_a_bar_on_a_terminal(tmp_path, monkeypatch, capsys):
 
 INTERRUPTED = """
 import sys, threading
-from catembed.vocabulary.fit import learn_files
+from catembed.vocabulary.fitting.fit import learn_files
 learn_files(sys.argv[1], ["x"], memory=2**20)  # kernels are compiled
 print("begins", flush=True)
 try:

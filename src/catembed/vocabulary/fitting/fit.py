@@ -15,11 +15,11 @@ import torch
 from catembed.errors import VocabularyError
 from catembed.vocabulary import messages
 from catembed.vocabulary.columns import read
-from catembed.vocabulary.crew import work
+from catembed.vocabulary.fitting.crew import work
+from catembed.vocabulary.fitting.progress import Progress
+from catembed.vocabulary.fitting.sources import Batch, open_files
+from catembed.vocabulary.fitting.tally import Choice, KindError, Learned, Tally
 from catembed.vocabulary.kinds import Column
-from catembed.vocabulary.progress import Progress
-from catembed.vocabulary.sources import Batch, open_files
-from catembed.vocabulary.tally import Choice, KindError, Learned, Tally
 
 __all__ = ["Learned", "combine", "learn", "learn_files"]
 

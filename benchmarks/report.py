@@ -150,6 +150,15 @@ def case_best(case: list[Row], *, ours: bool) -> Row | None:
     return min(chosen, key=lambda row: float(row["median_ms"]), default=None)
 
 
+def bags(rows: list[Row]) -> str:
+    """Ours beside every rival: pooling bags, and training steps of them."""
+    lines = [
+        [f"{row['case']}, {row['ids']} ids", row["contender"], milliseconds(row), f"{float(row['ratio']):.2f} ×"]
+        for row in rows
+    ]
+    return table(["", "contender", "time", "our speed-up"], lines)
+
+
 def page() -> str:
     """The whole page."""
     bars = read_results("train_step_bars")
@@ -183,6 +192,9 @@ def page() -> str:
             "Milliseconds, medians. Sizes that are not here were not measured in this run.\n",
             grid(rows),
         ]
+    pooled = read_results("bags")
+    what = f"{size(pooled[0])}, {int(pooled[0]['bags']):,} bags of {pooled[0]['length']} ids"
+    parts += [f"## Bags\n\nSums of {what}; measured on {pooled[0]['processor']}.\n", bags(pooled)]
     parts.append(report_encode.section())
     return "\n".join(parts)
 

@@ -1,6 +1,7 @@
 """``EmbeddingBag``: torch's own module cases, what it has beyond torch, and how it goes with the rest."""
 
 import copy
+import multiprocessing
 import os
 import pickle
 
@@ -238,11 +239,17 @@ def test_bags_are_pooled_in_forked_children():
     torch.set_num_threads(2)
     try:
         layer, ids = EmbeddingBag(100, 16, mode="sqrtn"), torch.randint(100, (1000, 10))
-        expected = layer(ids).detach()
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if torch.equal(layer(ids).detach(), expected) else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        expected = layer(ids).detach().numpy().tobytes()
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        pooled = lambda: sender.send(layer(ids).detach().numpy().tobytes())  # noqa: E731
+        child = multiprocessing.get_context("fork").Process(target=pooled)
+        child.start()
+        try:
+            assert receiver.poll(60), "the child hangs"
+            assert receiver.recv() == expected
+        finally:
+            child.kill()
+            child.join()
     finally:
         torch.set_num_threads(before)
 

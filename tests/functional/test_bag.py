@@ -142,6 +142,19 @@ def test_torchs_kernels_and_ours_are_one(mode, weighted, monkeypatch):
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("by_kernels", [True, False])
+def test_the_first_of_equal_weighted_rows_has_the_gradient(by_kernels, monkeypatch):
+    if not by_kernels:
+        monkeypatch.setattr(ours.bag, "_by_kernels", lambda *args: False)
+    weight = torch.tensor([[-1.0, 2.0], [3.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    factors = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    out = ours.embedding_bag([0, 1, 1, 1, 1], weight, [0, 3], mode="max", per_sample_weights=factors)
+    assert out.tolist() == [[0.0, 2.0], [3.0, 3.0]]
+    out.sum().backward()
+    assert factors.grad.tolist() == [2.0, 3.0, 0.0, 6.0, 0.0]
+    assert weight.grad.tolist() == [[0.0, 1.0], [1.0, 1.0]]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_zero_weights_make_a_bag_empty_and_padding_is_left_out(mode):
     weight = torch.full((3, 2), -torch.inf, requires_grad=True)

@@ -21,6 +21,7 @@ from catembed.functional.ids import NATIVE, explain, padding_row, refuse_out_of_
 from catembed.functional.lookup import embedding, is_plain
 from catembed.functional.pool import pool
 from catembed.kernels import reference_bag
+from catembed.kernels.reference import arithmetic_dtype
 
 __all__ = ["MODES", "embedding_bag", "pooled"]
 
@@ -185,7 +186,7 @@ def _divided(
     ids: Tensor, offsets: Tensor, weights: Tensor | None, mode: str, padding: int, dtype: torch.dtype
 ) -> Tensor:
     """The weights with which a sum is the mean, or the sqrtn."""
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    wide = arithmetic_dtype(dtype)
     divisors = reference_bag.bag_divisors(ids, offsets, weights, mode, padding, wide)
     assert divisors is not None
     shares = divisors.reciprocal()[reference_bag.bag_of(offsets)]
@@ -193,14 +194,20 @@ def _divided(
 
 
 def _max_of_weighted(bags: Bags, rows: Tensor, padding: int) -> Tensor:
-    """The largest numbers of each bag's weighted rows; ``rows`` has one for each id."""
+    """The largest numbers of each bag's weighted rows; ``rows`` has one for each id. The first of equal ones wins."""
     ids, offsets, weights = flatten(bags)
     assert weights is not None
     rows = rows * weights[:, None]
     # Ids that are left out go to a bag of their own, which is cut off: shapes stay known where values are not.
     target = torch.where(ids == padding, len(offsets) - 1, reference_bag.bag_of(offsets))
-    out = rows.new_zeros(len(offsets), rows.shape[1])
-    return out.scatter_reduce(0, target[:, None].expand_as(rows), rows, "amax", include_self=False)[:-1]
+    where, found = target[:, None].expand_as(rows), rows.detach()
+    top = found.new_zeros(len(offsets), rows.shape[1])
+    top = top.scatter_reduce(0, where, found, "amax", include_self=False)[target]
+    places = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
+    places = torch.where((found == top) | found.isnan(), places, len(rows))
+    nobody = torch.full((len(offsets), rows.shape[1]), len(rows), device=rows.device)
+    winners = nobody.scatter_reduce(0, where, places, "amin")[:-1]
+    return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).gather(0, winners)
 
 
 # Without pooling

@@ -238,7 +238,7 @@ def test_two_python_threads_at_once():
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this platform")
-def test_in_a_forked_child():
+def test_in_a_forked_child(in_forked_child):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -253,15 +253,7 @@ def test_in_a_forked_child():
             return table.tobytes()
 
         expected = after_update()  # now the parent's pool has a thread that the child will not have
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        child = multiprocessing.get_context("fork").Process(target=lambda: sender.send(after_update()))
-        child.start()
-        try:
-            assert receiver.poll(60), "the child hangs"
-            assert receiver.recv() == expected
-        finally:
-            child.kill()
-            child.join()
+        assert in_forked_child(after_update) == expected
         assert after_update() == expected
     finally:
         torch.set_num_threads(before)

@@ -1,7 +1,6 @@
 """``EmbeddingBag``: torch's own module cases, what it has beyond torch, and how it goes with the rest."""
 
 import copy
-import multiprocessing
 import os
 import pickle
 
@@ -234,22 +233,13 @@ def test_a_layer_takes_lengths_and_masks():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_bags_are_pooled_in_forked_children():
+def test_bags_are_pooled_in_forked_children(in_forked_child):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         layer, ids = EmbeddingBag(100, 16, mode="sqrtn"), torch.randint(100, (1000, 10))
         expected = layer(ids).detach().numpy().tobytes()
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        pooled = lambda: sender.send(layer(ids).detach().numpy().tobytes())  # noqa: E731
-        child = multiprocessing.get_context("fork").Process(target=pooled)
-        child.start()
-        try:
-            assert receiver.poll(60), "the child hangs"
-            assert receiver.recv() == expected
-        finally:
-            child.kill()
-            child.join()
+        assert in_forked_child(lambda: layer(ids).detach().numpy().tobytes()) == expected
     finally:
         torch.set_num_threads(before)
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from catembed.kernels import reference_bag
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
+from catembed.kernels.reference import arithmetic_dtype
 from catembed.storage import room
 
 __all__ = ["pool"]
-
-_CPU = torch.device("cpu")
 
 
 def pool(
@@ -50,8 +49,8 @@ class _Pool(torch.autograd.Function):
         sparse: bool,
     ) -> Tensor:
         ids = ids.contiguous()
-        out = room(len(offsets) - 1, weight.shape[1], _wide(weight))
-        divisors, winners = kernel("bag", _CPU)(weight, ids, offsets, weights, mode, padding, out)
+        out = room(len(offsets) - 1, weight.shape[1], arithmetic_dtype(weight.dtype))
+        divisors, winners = kernel("bag", CPU)(weight, ids, offsets, weights, mode, padding, out)
         ctx.mode, ctx.padding, ctx.sparse, ctx.shape = mode, padding, sparse, weight.shape
         # Without a gradient for the weights no row is needed again, so the table may move before backward.
         rows = weight if ctx.needs_input_grad[1] else None
@@ -61,7 +60,7 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         weight, weights, ids, offsets, divisors, winners = ctx.saved_tensors
-        dtype, wide = grads[0].dtype, _wide(grads[0])
+        dtype, wide = grads[0].dtype, arithmetic_dtype(grads[0].dtype)
         twice = torch.is_grad_enabled()
         if twice:
             divisors = reference_bag.bag_divisors(ids, offsets, weights, ctx.mode, ctx.padding, wide)
@@ -72,17 +71,10 @@ class _Pool(torch.autograd.Function):
             differentiate = _differentiable_rows if twice else _rows
             of_rows = differentiate(ctx, grad, ids, offsets, weights, winners, dtype)
         if weights is not None and ctx.needs_input_grad[1]:
-            dots = (reference_bag if twice else _Kernels).bag_dots(grad, weight, ids, offsets, winners)
+            bag_dots = reference_bag.bag_dots if twice else kernel("bag_dots", CPU)
+            dots = bag_dots(grad, weight, ids, offsets, winners)
             of_weights = _weights(ctx, dots, weights, ids, offsets, divisors).to(dtype)
         return of_rows, of_weights, None, None, None, None, None
-
-
-class _Kernels:
-    """The kernels by name, as the definitions are."""
-
-    @staticmethod
-    def bag_dots(*args: Any) -> Tensor:
-        return kernel("bag_dots", _CPU)(*args)
 
 
 def _rows(
@@ -95,7 +87,7 @@ def _rows(
     dtype: torch.dtype,
 ) -> Tensor:
     """The gradient of the table, dense or COO, from that of the bags."""
-    groups = kernel("group", _CPU)(ids, ctx.shape[0])
+    groups = kernel("group", CPU)(ids, ctx.shape[0])
     rows, targets = groups.rows, groups.rows
     if ctx.sparse:
         targets = torch.arange(len(rows))
@@ -107,7 +99,7 @@ def _rows(
             targets[at + 1 :] -= 1
             rows = torch.cat([rows[:at], rows[at + 1 :]])
     out = room(len(rows), ctx.shape[1], dtype) if ctx.sparse else torch.zeros(ctx.shape, dtype=dtype)
-    kernel("bag_rows", _CPU)(grad, groups, offsets, weights, winners, targets, out)
+    kernel("bag_rows", CPU)(grad, groups, offsets, weights, winners, targets, out)
     if not ctx.sparse:
         return out
     return torch.sparse_coo_tensor(rows[None], out, ctx.shape, is_coalesced=True, check_invariants=False)
@@ -141,8 +133,3 @@ def _weights(ctx: Any, dots: Tensor, weights: Tensor, ids: Tensor, offsets: Tens
     pulled = torch.zeros_like(divisors).index_add(0, bags, w * dots) / divisors
     taken = pulled[bags] if ctx.mode == "mean" else w * (pulled / divisors)[bags]
     return torch.where(ids == ctx.padding, 0, dots - taken)
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    """The dtype of arithmetic."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

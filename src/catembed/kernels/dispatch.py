@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["kernel"]
+__all__ = ["CPU", "kernel"]
+
+CPU = torch.device("cpu")  # of kernels that run nowhere else
 
 _REFERENCES = (
     "reference",

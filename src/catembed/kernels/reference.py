@@ -14,6 +14,7 @@ from torch import Tensor
 
 __all__ = [
     "Groups",
+    "arithmetic_dtype",
     "group",
     "row_norms",
     "update_adagrad",
@@ -29,6 +30,11 @@ class Groups(NamedTuple):
     rows: Tensor  # int64 (U,), ascending
     starts: Tensor  # int64 (U + 1,)
     order: Tensor  # int64 (N,), within a segment ascending: lookup order
+
+
+def arithmetic_dtype(stored: torch.dtype) -> torch.dtype:
+    """The dtype that kernels compute in, and that state has by default: float32, float64 for float64 weights."""
+    return torch.float64 if stored == torch.float64 else torch.float32
 
 
 def group(ids: Tensor, num_rows: int) -> Groups:
@@ -167,7 +173,7 @@ def row_norms(groups: Groups, grads: Tensor, grad_scale: float) -> float:
 
 def _sums(groups: Groups, grads: Tensor) -> Tensor:
     """One summed gradient row per table row, in the dtype of arithmetic, summed in lookup order."""
-    wide = torch.float64 if grads.dtype == torch.float64 else torch.float32
+    wide = arithmetic_dtype(grads.dtype)
     total = torch.zeros(len(groups.rows), grads.shape[1], dtype=wide, device=grads.device)
     segment = torch.repeat_interleave(groups.starts.diff())
     return total.index_add_(0, segment, grads[groups.order].to(wide))
@@ -177,7 +183,7 @@ def _live(
     groups: Groups, grads: Tensor, weight: Tensor, grad_scale: float, maximize: bool, frozen: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The rows that may move, and their gradients summed, scaled and turned downhill."""
-    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    wide = arithmetic_dtype(weight.dtype)
     g = _sums(groups, grads).to(wide) * (-grad_scale if maximize else grad_scale)
     if frozen is None:
         return groups.rows, g

@@ -17,16 +17,9 @@ _SHOWN = 3
 
 def same_rows(here: AnyVocabulary, there: AnyVocabulary) -> tuple[Tensor, Tensor]:
     """The ids here, and beside each the id there, of all rows that mean the same: a category, missing, unknown."""
-    places = _places(here, there)
-    shared = np.flatnonzero(places >= 0)
-    reserved = [(here.missing_id, there.missing_id), (here.unknown_id, there.unknown_id)]
-    if here.buckets is not None and here.buckets == there.buckets:
-        buckets = range(here.buckets)
-        reserved += [(here.first_bucket + bucket, there.first_bucket + bucket) for bucket in buckets]
-    pairs = [pair for pair in reserved if None not in pair]
-    mine = np.concatenate([np.array([a for a, _ in pairs], np.int64), shared + here.num_reserved])
-    theirs = np.concatenate([np.array([b for _, b in pairs], np.int64), places[shared] + there.num_reserved])
-    return torch.from_numpy(mine), torch.from_numpy(theirs)
+    there_ids = here.ids_in(there)
+    mine = np.flatnonzero(there_ids >= 0)
+    return torch.from_numpy(mine), torch.from_numpy(there_ids[mine])
 
 
 def difference(here: AnyVocabulary, there: AnyVocabulary) -> str:
@@ -42,8 +35,8 @@ def difference(here: AnyVocabulary, there: AnyVocabulary) -> str:
 
 
 def _changes(here: AnyVocabulary, there: AnyVocabulary) -> list[str]:
-    added = np.flatnonzero(_places(there, here) < 0)
-    places = _places(here, there)
+    added = np.flatnonzero(here.places(there.categories, there.kind) < 0)
+    places = there.places(here.categories, here.kind)
     removed = np.flatnonzero(places < 0)
     ids, others = np.arange(len(places)) + here.num_reserved, places + there.num_reserved
     moved = np.flatnonzero((places >= 0) & (ids != others))
@@ -57,13 +50,6 @@ def _changes(here: AnyVocabulary, there: AnyVocabulary) -> list[str]:
         for count, word, names in told
         if count
     ]
-
-
-def _places(values: AnyVocabulary, among: AnyVocabulary) -> np.ndarray:
-    """For each category of ``values`` its place among the categories of ``among``, -1 where it is none of them."""
-    if values.kind != among.kind:  # equal only within one kind
-        return np.full(len(values.categories), -1, np.int64)
-    return among.places(values.categories)
 
 
 def _name(vocabulary: AnyVocabulary, at: Any) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from catembed.kernels.dispatch import kernel
-from catembed.optim.layout import arithmetic_dtype, resized
+from catembed.kernels.reference import arithmetic_dtype
+from catembed.optim.layout import resized
 from catembed.optim.rows import RowOptimizer, Rows
 
 __all__ = ["Adagrad", "RowwiseAdagrad"]
@@ -105,7 +106,7 @@ class Adagrad(RowOptimizer, torch.optim.Adagrad):
             old = state.get("sum")
             if old is not None and old.dim() > len(shape):
                 old = old.view(len(old), -1).mean(dim=1)
-            state["sum"] = resized(old, shape, arithmetic_dtype(param), param.device, fill)
+            state["sum"] = resized(old, shape, arithmetic_dtype(param.dtype), param.device, fill)
             layout = self._layouts[id(param)] = (state["sum"],)
         return layout[0].view(kernels_shape)
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from catembed.kernels.dispatch import kernel
-from catembed.optim.layout import arithmetic_dtype, interleaved
+from catembed.kernels.reference import arithmetic_dtype
+from catembed.optim.layout import interleaved
 from catembed.optim.rows import RowOptimizer, Rows
 
 __all__ = ["Adam", "AdamW"]
@@ -52,7 +53,7 @@ class _RowAdam(RowOptimizer):
                 return moments
         if "step" not in state:
             state["step"] = torch.zeros((), device=param.device if rows.group["fused"] else "cpu")
-        dtype = rows.group["state_dtype"] or arithmetic_dtype(param)
+        dtype = rows.group["state_dtype"] or arithmetic_dtype(param.dtype)
         moments = interleaved(state.get("exp_avg"), state.get("exp_avg_sq"), rows.weight, dtype)
         state["exp_avg"], state["exp_avg_sq"] = moments[:, 0].view(param.shape), moments[:, 1].view(param.shape)
         self._layouts[id(param)] = (state["exp_avg"], state["exp_avg_sq"], moments)

@@ -10,12 +10,7 @@ from torch import Tensor
 
 from catembed import storage
 
-__all__ = ["arithmetic_dtype", "interleaved", "resized", "zeros"]
-
-
-def arithmetic_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype that kernels compute in, and that state has by default: float32, float64 for float64 weights."""
-    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+__all__ = ["interleaved", "resized", "zeros"]
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from catembed.kernels.dispatch import kernel
-from catembed.optim.layout import arithmetic_dtype, resized
+from catembed.kernels.reference import arithmetic_dtype
+from catembed.optim.layout import resized
 from catembed.optim.rows import RowOptimizer, Rows
 
 __all__ = ["SGD"]
@@ -87,7 +88,7 @@ class SGD(RowOptimizer, torch.optim.SGD):
         if not (layout and layout[0] is state.get("momentum_buffer") and layout[0].shape[0] == param.shape[0]):
             old = state.get("momentum_buffer")
             first = old is None
-            state["momentum_buffer"] = resized(old, param.shape, arithmetic_dtype(param), param.device)
+            state["momentum_buffer"] = resized(old, param.shape, arithmetic_dtype(param.dtype), param.device)
             layout = self._layouts[id(param)] = (state["momentum_buffer"], first)
         return layout[0].view(rows.weight.shape)
 

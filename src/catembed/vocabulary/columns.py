@@ -89,7 +89,7 @@ def _read_nested(values: Sequence[Any]) -> Column:
 
 
 def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
-    """Nested lists as one list of what is no list, the seen in it, and the shape."""
+    """Nested lists as one list of what is no list, the types in it, and the shape."""
     flat = list(values)
     shape: Shape = (len(flat),)
     seen = set(map(type, flat))

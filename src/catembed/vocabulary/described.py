@@ -172,13 +172,25 @@ class Described:
         shown = f"[{', '.join(shown)}]"
         return f"Vocabulary({', '.join([shown, *given])})"
 
-    def places(self, values: pa.Array) -> np.ndarray:
-        """Where values of another vocabulary of this kind stand among the categories here: int64, -1 for not at all."""
+    def places(self, values: pa.Array, kind: str) -> np.ndarray:
+        """Where values of another vocabulary stand among the categories here: int64, -1 for not at all."""
         from catembed.vocabulary.forms import spans
 
-        found = np.empty(len(values), np.int64)
-        self._index.find(spans(values), found)
+        found = np.full(len(values), -1)
+        if kind == self._kind and len(values):  # equal only within one kind
+            self._index.find(spans(values), found)
         return found
+
+    def ids_in(self, other: Described) -> np.ndarray:
+        """For each id here the id there that means the same, int64: a category, missing, unknown, a bucket; or -1."""
+        reserved = np.full(self._reserved, -1)
+        for own, there in ((self.missing_id, other.missing_id), (self.unknown_id, other.unknown_id)):
+            if own is not None and there is not None:
+                reserved[own] = there
+        if self.buckets is not None and self.buckets == other.buckets:
+            reserved[self.first_bucket :] = np.arange(self.buckets) + other.first_bucket
+        places = other.places(self.categories, self._kind)
+        return np.concatenate([reserved, np.where(places < 0, -1, places + other.num_reserved)])
 
     def category_hashes(self, first_id: int) -> np.ndarray:
         """The hash of each category from an id on: int64 bits of the hash of docs/format.md with the seed 0.

@@ -10,18 +10,16 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import torch
 
 from catembed.errors import FormatError, VocabularyError
 from catembed.kernels.dense import Dense, dense_table
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.kernels.spans import Spans, from_bytes, from_words
 from catembed.kernels.table import CROWDED, MOST, PER_BUCKET, Table, buckets_for, empty_table, wrap_table
 from catembed.vocabulary.lock import Lock
 
-__all__ = ["CPU", "Index", "count_of"]
+__all__ = ["Index", "count_of"]
 
-CPU = torch.device("cpu")
 _NO_OFFSETS = np.empty(0, np.int64)
 _TRIES = 8  # seeds that are tried for a table; with a random one values never crowd
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.vocabulary.forms import spans
-from catembed.vocabulary.index import CPU, Index
+from catembed.vocabulary.index import Index
 from catembed.vocabulary.kinds import Column
 from catembed.vocabulary.policies import BUCKET_SEED
 

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact, year_of
-from catembed.vocabulary.index import CPU
 from catembed.vocabulary.kinds import ALLOWED, ARROW_TYPES, Shape
 from catembed.vocabulary.text import PLURALS, show, where
 

@@ -80,13 +80,14 @@ def pruned(vocabulary: Vocabulary, keep: Any) -> tuple[Vocabulary, torch.Tensor]
     rows = np.union1d(np.arange(reserved), ids)
     values = vocabulary.categories.take(rows[reserved:] - reserved)
     made = _still_waiting(vocabulary._with(values, None), vocabulary)
-    if vocabulary.counts is not None:
+    counts = vocabulary.counts
+    if counts is not None:
         gone = np.setdiff1d(np.arange(reserved, size), rows)
-        left_out = vocabulary.categories.take(gone - reserved)
         cut = np.zeros(vocabulary.buckets or 1, np.int64)
-        places = buckets_of(left_out, len(cut)) if len(gone) and vocabulary.buckets else np.zeros(len(gone), np.int64)
-        np.add.at(cut, places, vocabulary.counts[gone])
-        made._counts = vocabulary.counts[rows]
+        if len(gone):
+            left_out = vocabulary.categories.take(gone - reserved)
+            np.add.at(cut, buckets_of(left_out, len(cut)), counts[gone])
+        made._counts = counts[rows]
         _count_unseen(made, cut)
     return made, torch.from_numpy(rows)
 
@@ -114,9 +115,12 @@ def merged(
         policies = Policies.checked(first.unseen, first.missing, first.buckets, min_count, max_size)
         learned = fit.combine(_parts(vocabularies), min_count=min_count, max_size=max_size, order=order)
         made, cut = first._with(learned.values, None, kind, policies), learned.cut
-    maps = [_map(each, made) for each in vocabularies]
-    if all(each.counts is not None for each in vocabularies):
-        made._counts = _counts_of(made, vocabularies, maps)
+    maps = [each.ids_in(made) for each in vocabularies]
+    counts = [each for each in (vocabulary.counts for vocabulary in vocabularies) if each is not None]
+    if len(counts) == len(vocabularies):
+        made._counts = np.zeros(len(made), np.int64)
+        for ids, each in zip(maps, counts, strict=True):
+            np.add.at(made._counts, ids[ids >= 0], each[ids >= 0])
         _count_unseen(made, cut)
     return made, tuple(map(torch.from_numpy, maps))
 
@@ -147,24 +151,13 @@ def _parts(vocabularies: Sequence[Vocabulary]) -> list[fit.Learned]:
     """What was learned of each: its categories and their counts."""
     parts = []
     for place, each in enumerate(vocabularies):
-        if each.counts is None:
+        counts = each.counts
+        if counts is None:
             raise VocabularyError(f"an order needs counts, and vocabulary {place + 1} has none: fit it, or observe")
         cut = np.zeros(vocabularies[0].buckets or 1, np.int64)
         kind = None if each.kind == EMPTY else each.kind
-        parts.append(fit.Learned(each.categories, each.counts[each.num_reserved :], 0, cut, kind))
+        parts.append(fit.Learned(each.categories, counts[each.num_reserved :], 0, cut, kind))
     return parts
-
-
-def _map(old: Vocabulary, new: Vocabulary) -> np.ndarray:
-    """Where each id goes: a category to itself, a reserved id to the one of the same meaning; or to -1."""
-    reserved = np.full(old.num_reserved, -1)
-    for own, other in ((old.missing_id, new.missing_id), (old.unknown_id, new.unknown_id)):
-        if own is not None and other is not None:
-            reserved[own] = other
-    if old.buckets is not None and old.buckets == new.buckets:
-        reserved[old.first_bucket :] = np.arange(old.buckets) + new.first_bucket
-    places = new.places(old.categories) if len(old.categories) else np.zeros(0, np.int64)
-    return np.concatenate([reserved, np.where(places < 0, -1, places + new.num_reserved)])
 
 
 def _count_unseen(made: Vocabulary, cut: np.ndarray) -> None:
@@ -173,12 +166,3 @@ def _count_unseen(made: Vocabulary, cut: np.ndarray) -> None:
         made._counts[made.unknown_id] += cut.sum()
     elif made._counts is not None and made.buckets is not None:
         made._counts[made.first_bucket : made.num_reserved] += cut
-
-
-def _counts_of(made: Vocabulary, vocabularies: Sequence[Vocabulary], maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Counts added up."""
-    total = np.zeros(len(made), np.int64)
-    for each, ids in zip(vocabularies, maps, strict=True):
-        assert each.counts is not None
-        np.add.at(total, ids[ids >= 0], each.counts[ids >= 0])
-    return total

@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.kernels.records import ARENA, ENTRIES, FACTS, LEVELS, MASK, PARTS, ROOM, TABLE, USED
 from catembed.kernels.spans import Spans
 from catembed.vocabulary.fitting.spill import Spill
-from catembed.vocabulary.index import CPU
 
 __all__ = ["Counter", "DamagedTextError", "Plan", "Records", "merged", "settle"]
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.vocabulary.fitting.counting import Records
-from catembed.vocabulary.index import CPU
 
 __all__ = ["Selection"]
 

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import VocabularyError
-from catembed.kernels.dispatch import kernel
+from catembed.kernels.dispatch import CPU, kernel
 from catembed.kernels.records import HEAD
 from catembed.kernels.threads import parallel, shares
 from catembed.vocabulary.fitting.counting import Counter, DamagedTextError, Plan, merged, settle
 from catembed.vocabulary.fitting.selection import Selection
 from catembed.vocabulary.forms import from_store, spans
-from catembed.vocabulary.index import CPU
 from catembed.vocabulary.kinds import VARIABLE_WIDTH, Column, Part
 from catembed.vocabulary.text import EMPTY, PLURALS
 

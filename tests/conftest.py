@@ -3,6 +3,8 @@
 import multiprocessing
 
 import pytest
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 
 @pytest.fixture
@@ -21,3 +23,15 @@ def in_forked_child():
             child.join()
 
     return call
+
+
+@pytest.fixture
+def one_process_group():
+    """A process group of this process alone, without threads.
+
+    Gloo's threads may wait for the interpreter's lock while torch, holding it, waits for them to end: a test that ends
+    its group soon after a collective can hang for good.
+    """
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()

@@ -296,20 +296,17 @@ def test_where_the_table_cannot_grow_the_vocabulary_does_not(spoil):
     assert list(layer.vocabulary) == FRUIT
 
 
-def test_a_wrapped_model_refuses_and_leaves_the_vocabulary(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        layer = growing(name="fruit")
-        wrapped = nn.parallel.DistributedDataParallel(layer)
-        with pytest.raises(RuntimeError, match="table 'fruit': DistributedDataParallel replicates it"):
-            wrapped(["kiwi"])
-        with pytest.raises(RuntimeError, match="DistributedDataParallel"):
-            layer(["kiwi", "lime"])
-        assert (list(layer.vocabulary), len(layer.embedding.weight)) == (FRUIT, 3)
-        wrapped.eval()
-        assert torch.equal(wrapped(["kiwi"])[0], layer.embedding.weight[0])
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("one_process_group")
+def test_a_wrapped_model_refuses_and_leaves_the_vocabulary():
+    layer = growing(name="fruit")
+    wrapped = nn.parallel.DistributedDataParallel(layer)
+    with pytest.raises(RuntimeError, match="table 'fruit': DistributedDataParallel replicates it"):
+        wrapped(["kiwi"])
+    with pytest.raises(RuntimeError, match="DistributedDataParallel"):
+        layer(["kiwi", "lime"])
+    assert (list(layer.vocabulary), len(layer.embedding.weight)) == (FRUIT, 3)
+    wrapped.eval()
+    assert torch.equal(wrapped(["kiwi"])[0], layer.embedding.weight[0])
 
 
 # On its way

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.distributed as dist
 
 import catembed
 from catembed.nn.growth import append_rows
@@ -10,11 +9,7 @@ from catembed.nn.growth import append_rows
 Wrapper = torch.nn.parallel.DistributedDataParallel
 
 
-@pytest.fixture(autouse=True)
-def one_process(tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+pytestmark = pytest.mark.usefixtures("one_process_group")
 
 
 class Growing(torch.nn.Module):

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+from catembed.vocabulary.crossing import CrossVocabulary
 from catembed.vocabulary.hashing import HashVocabulary
+from catembed.vocabulary.tables import check_columns, columns_of
 from catembed.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["HashVocabulary", "Vocabulary", "from_arrays"]
+__all__ = ["CrossVocabulary", "HashVocabulary", "Vocabulary", "check_columns", "columns_of", "from_arrays"]
 
 
 def from_arrays(header: Any, arrays: Any, *, verify: bool = True) -> Vocabulary | HashVocabulary:
-    """The vocabulary, of either class, that ``to_arrays`` gave; raises ``FormatError`` on anything else."""
-    kind = HashVocabulary if isinstance(header, dict) and "hash_kind" in header else Vocabulary
+    """The vocabulary, of any class, that ``to_arrays`` gave; raises ``FormatError`` on anything else."""
+    kinds = {"hash_kind": HashVocabulary, "cross": CrossVocabulary}
+    kind = next((kind for key, kind in kinds.items() if isinstance(header, dict) and key in header), Vocabulary)
     return kind.from_arrays(header, arrays, verify=verify)

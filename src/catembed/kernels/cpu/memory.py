@@ -7,13 +7,18 @@ from numba import types
 from numba.extending import intrinsic as _intrinsic
 
 __all__ = [
+    "add_lanes",
+    "add_one",
     "address_of",
+    "copy16",
+    "copy32",
     "equal_lanes",
     "high_product",
     "load8",
     "load16",
     "load32",
     "load64",
+    "load_id",
     "prefetch_address",
     "prefetch_early",
     "store64",
@@ -51,6 +56,71 @@ def load32(typingctx, address):
 def load64(typingctx, address):
     """The eight bytes at an address."""
     return types.uint64(types.int64), lambda context, builder, signature, args: _load(builder, args[0], 64)
+
+
+@intrinsic
+def load_id(typingctx, address, size):
+    """The signed integer of 4 or (any other ``size``) 8 bytes at an address."""
+
+    def generate(context, builder, signature, args):
+        word, narrow = ir.IntType(64), builder.icmp_signed("==", args[1], ir.Constant(ir.IntType(64), 4))
+        with builder.if_else(narrow) as (then, otherwise):
+            with then:
+                short, here = builder.sext(_load(builder, args[0], 32), word), builder.block
+            with otherwise:
+                long, there = _load(builder, args[0], 64), builder.block
+        found = builder.phi(word)
+        found.add_incoming(short, here)
+        found.add_incoming(long, there)
+        return found
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _copy(kind):
+    def generate(context, builder, signature, args):
+        source, target = (builder.inttoptr(each, kind.as_pointer()) for each in args)
+        builder.store(builder.load(source, align=1, typ=kind), target, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def copy16(typingctx, source, target):
+    """Copy 16 bytes from one address to another."""
+    return _copy(ir.VectorType(ir.IntType(32), 4))
+
+
+@intrinsic
+def copy32(typingctx, source, target):
+    """Copy 32 bits from one address to another."""
+    return _copy(ir.IntType(32))
+
+
+def _add(number, lanes):
+    one = ir.DoubleType() if number.bitwidth == 64 else ir.FloatType()
+    kind = ir.VectorType(one, 128 // number.bitwidth) if lanes else one
+
+    def generate(context, builder, signature, args):
+        source, target = (builder.inttoptr(each, kind.as_pointer()) for each in args[:2])
+        term, total = (builder.load(each, align=1, typ=kind) for each in (source, target))
+        builder.store(builder.fadd(total, term), target, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, number), generate
+
+
+@intrinsic
+def add_lanes(typingctx, source, target, number):
+    """Add 16 bytes of numbers, of the type of ``number`` (float32 or float64), to those at another address."""
+    return _add(number, lanes=True)
+
+
+@intrinsic
+def add_one(typingctx, source, target, number):
+    """Add one number, of the type of ``number``, to that at another address."""
+    return _add(number, lanes=False)
 
 
 @intrinsic

@@ -4,16 +4,18 @@ import importlib
 
 from catembed import functional, optim
 from catembed.errors import FormatError, OutOfRangeError, TableError, UnseenCategoryError, VocabularyError
-from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, convert, load, save
+from catembed.nn import CategoryEmbedding, Embedding, EmbeddingBag, EmbeddingCollection, convert, cross, load, save
 from catembed.optim import warmup
-from catembed.vocabulary import HashVocabulary, Vocabulary
+from catembed.vocabulary import CrossVocabulary, HashVocabulary, Vocabulary
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CategoryEmbedding",
+    "CrossVocabulary",
     "Embedding",
     "EmbeddingBag",
+    "EmbeddingCollection",
     "FormatError",
     "HashVocabulary",
     "OutOfRangeError",
@@ -22,6 +24,7 @@ __all__ = [
     "Vocabulary",
     "VocabularyError",
     "convert",
+    "cross",
     "functional",
     "load",
     "optim",

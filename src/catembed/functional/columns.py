@@ -68,7 +68,7 @@ def lookup_columns(found: Sequence[Lookup | Tensor]) -> Tensor:
         starts[-1],
     )
     others = [each for each in found if not isinstance(each, Lookup)]
-    return _Lookups.apply(plan, *weights.values(), *others).view(*lookups[0].ids.shape, -1)
+    return _Lookups.apply(plan, *weights.values(), *others).view(*lookups[0].ids.shape, starts[-1])
 
 
 def _by_torch(each: Lookup) -> Tensor:

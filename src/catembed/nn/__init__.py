@@ -1,9 +1,20 @@
-"""Layers: ``Embedding``, ``EmbeddingBag``, ``CategoryEmbedding``; ``convert`` for models, ``save`` and ``load``."""
+"""Layers: modules that look like torch's."""
 
 from catembed.nn.category_embedding import CategoryEmbedding
+from catembed.nn.collection import EmbeddingCollection
 from catembed.nn.convert import convert
+from catembed.nn.cross import cross
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
 from catembed.nn.file import load, save
 
-__all__ = ["CategoryEmbedding", "Embedding", "EmbeddingBag", "convert", "load", "save"]
+__all__ = [
+    "CategoryEmbedding",
+    "Embedding",
+    "EmbeddingBag",
+    "EmbeddingCollection",
+    "convert",
+    "cross",
+    "load",
+    "save",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from catembed.vocabulary.encoding import label, read
 from catembed.vocabulary.hashing import HashVocabulary
 from catembed.vocabulary.tables import columns_of
 from catembed.vocabulary.text import PLURALS, show
+
+if TYPE_CHECKING:
+    from catembed.vocabulary.kinds import Column
 
 __all__ = ["CrossVocabulary"]
 
@@ -49,7 +52,9 @@ class CrossVocabulary(HashVocabulary):
         self, columns: Sequence[str], buckets: int, *, kind: str | Sequence[str] = "string", name: str | None = None
     ) -> None:
         if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
-            raise VocabularyError(f"a cross is made of the names of columns, such as ['origin', 'dest'] (got {columns!r})")
+            raise VocabularyError(
+                f"a cross is made of the names of columns, such as ['origin', 'dest'] (got {columns!r})"
+            )
         if len(columns) < 2 or len(set(columns)) < len(columns):
             raise VocabularyError(f"a cross is made of two columns or more, each once (got {list(columns)})")
         check_name(name)
@@ -92,40 +97,43 @@ class CrossVocabulary(HashVocabulary):
         Raises:
             VocabularyError: a column that is absent, of another kind or another shape; ``grow=True``.
         """
-        from catembed.vocabulary.lookup import buckets_of, hashes_of
+        from catembed.vocabulary.lookup import buckets_of
 
         if grow:
             raise VocabularyError(f"{label(self.name)}a cross does not grow: every combination has an id already")
         import pyarrow as pa
 
-        table = columns_of(column)
-        hashes, shape = [], None
+        columns = self._read(column)
+        words = np.stack([_hashes(each) for each in columns], 1)
+        ids = np.empty(0, np.int64)
+        if len(words):
+            assert self.buckets is not None
+            combined = pa.Array.from_buffers(pa.binary(8 * words.shape[1]), len(words), [None, pa.py_buffer(words)])
+            ids = buckets_of(combined, self.buckets)
+        return torch.from_numpy(ids).reshape(columns[0].shape)
+
+    def _read(self, rows: Any) -> list[Column]:
+        """The columns of a table that are combined, of the right kinds and of one shape."""
+        table = columns_of(rows)
+        columns: list[Column] = []
         for name, kind in zip(self._columns, self._kinds, strict=True):
             if name not in table:
-                raise VocabularyError(f"{label(self.name)}there is no column {name!r} (got {', '.join(map(repr, table))})")
+                has = ", ".join(map(repr, table))
+                raise VocabularyError(f"{label(self.name)}there is no column {name!r} (got {has})")
             given = read(table[name], name)
             if given.kind not in (None, kind):
                 first = show(given.first(~given.missing())[1])
                 raise VocabularyError(
                     f"{label(name)}the column holds {PLURALS[str(given.kind)]} ({first}), but the cross {self.name!r} "
-                    f"was made for {PLURALS[kind]}; convert the column, or make the cross with kind="
+                    f"was made for {PLURALS[kind]}; convert the column, or make the cross with another kind="
                 )
-            shape = given.shape if shape is None else shape
-            if given.shape != shape:
+            columns.append(given)
+            if given.shape != columns[0].shape:
                 raise VocabularyError(
-                    f"{label(self.name)}its columns differ in length: {self._columns[0]!r} has shape {shape}, {name!r} "
-                    f"has {given.shape}"
+                    f"{label(self.name)}its columns differ in length: {self._columns[0]!r} has shape "
+                    f"{columns[0].shape}, {name!r} has {given.shape}"
                 )
-            gone = given.missing()
-            part = np.full(len(gone), _MISSING, np.int64)
-            if not gone.all():
-                part[~gone] = hashes_of(given.plain().filter(~gone) if gone.any() else given.plain())
-            hashes.append(part)
-        words = np.stack(hashes, 1)
-        assert self.buckets is not None and shape is not None
-        combined = pa.Array.from_buffers(pa.binary(8 * words.shape[1]), len(words), [None, pa.py_buffer(words)])
-        ids = buckets_of(combined, self.buckets) if len(words) else np.empty(0, np.int64)
-        return torch.from_numpy(ids).reshape(shape)
+        return columns
 
     # As it is stored
 
@@ -153,3 +161,14 @@ class CrossVocabulary(HashVocabulary):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CrossVocabulary.from_arrays, self.to_arrays()
+
+
+def _hashes(column: Column) -> np.ndarray:
+    """The hash of each value, flat int64; a missing one has a number of its own."""
+    from catembed.vocabulary.lookup import hashes_of
+
+    gone = column.missing()
+    hashes = np.full(len(gone), _MISSING, np.int64)
+    if not gone.all():
+        hashes[~gone] = hashes_of(column.plain().filter(~gone) if gone.any() else column.plain())
+    return hashes

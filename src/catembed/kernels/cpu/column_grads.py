@@ -25,7 +25,7 @@ _AT_LEAST = 1 << 16  # numbers of the gradient that are worth a thread
 
 @jit
 def _column_grads(places, grad, stride, count, single, number):
-    """Add all rows of the gradient at ``grad`` to the tables of these places; ``number`` is of its type, of ``single`` bytes."""
+    """Add all rows of the gradient to the tables of these places; ``number`` is of its type, ``single`` bytes long."""
     for begin in range(0, count, TILE):
         end = min(begin + TILE, count)
         for column in range(len(places)):

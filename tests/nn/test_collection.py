@@ -194,7 +194,7 @@ def test_output_as_a_dict_of_any_shapes():
     assert out["days"].shape == (2, 2, 2)
     with pytest.raises(TableError, match="column 'tags' has 2 rows, column 'days' 1 row"):
         sequences({"tags": [["red"], ["big", "red"]], "days": ["mo"]})
-    with pytest.raises(ValueError, match="column 'tags' gives sequences of vectors.*output='dict'"):
+    with pytest.raises(ValueError, match=r"column 'tags' gives sequences of vectors.*output='dict'"):
         EmbeddingCollection({"tags": CategoryEmbedding(["red"], 3, pooling="none")})
 
 
@@ -411,7 +411,7 @@ def test_a_state_dict_goes_round():
     fresh.load_state_dict(layer.state_dict())
     assert torch.equal(fresh(ROWS), layer(ROWS))
     other = EmbeddingCollection({"a": CategoryEmbedding(["x"], 2)})
-    with pytest.raises(VocabularyError, match="at 'tables.a'"):
+    with pytest.raises(VocabularyError, match=r"at 'tables\.a'"):
         EmbeddingCollection({"a": CategoryEmbedding(["y"], 2)}).load_state_dict(other.state_dict())
 
 

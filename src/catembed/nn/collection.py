@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from catembed.functional import Lookup, lookup_columns

@@ -52,23 +52,27 @@ def lookup_columns(found: Sequence[Lookup | Tensor]) -> Tensor:
     for each in lookups:
         weights.setdefault(id(each.weight), each.weight)
     numbers = {key: number for number, key in enumerate(weights)}
-    widths = [each.weight.shape[1] if isinstance(each, Lookup) else each.shape[-1] for each in found]
-    starts = list(accumulate(widths, initial=0))
+    starts = list(
+        accumulate((each[0].shape[1] if type(each) is Lookup else each.shape[-1] for each in found), initial=0)
+    )
+    shape = lookups[0].ids.shape
+    flat = len(shape) == 1
     plan = _Plan(
-        tuple(lookups),
+        lookups,
         Columns(
-            [each.ids.reshape(-1) for each in lookups],
-            [start for start, each in zip(starts, found, strict=False) if isinstance(each, Lookup)],
+            [each.ids if flat else each.ids.reshape(-1) for each in lookups],
+            [start for start, each in zip(starts, found, strict=False) if type(each) is Lookup],
             [padding_row(each.padding_idx, each.weight) for each in lookups],
         ),
         [numbers[id(each.weight)] for each in lookups],
-        [start for start, each in zip(starts, found, strict=False) if not isinstance(each, Lookup)],
+        [start for start, each in zip(starts, found, strict=False) if type(each) is not Lookup],
         len(weights),
-        lookups[0].ids.numel(),
+        shape.numel(),
         starts[-1],
     )
-    others = [each for each in found if not isinstance(each, Lookup)]
-    return _Lookups.apply(plan, *weights.values(), *others).view(*lookups[0].ids.shape, starts[-1])
+    others = [each for each in found if type(each) is not Lookup]
+    rows = _Lookups.apply(plan, *weights.values(), *others)
+    return rows if flat else rows.view(*shape, starts[-1])
 
 
 def _by_torch(each: Lookup) -> Tensor:
@@ -78,21 +82,22 @@ def _by_torch(each: Lookup) -> Tensor:
 def _by_kernels(lookups: Sequence[Lookup], found: Sequence[Lookup | Tensor]) -> bool:
     if len(lookups) < 2:
         return False
-    dtype = lookups[0].weight.dtype
-    tensors = [each for lookup in lookups for each in lookup[:2]]
-    tensors += [each for each in found if not isinstance(each, Lookup)]
-    return (
-        dtype in _DTYPES
-        and is_plain(*tensors)
-        and all(each.dtype == dtype for each in tensors if each.dtype not in NATIVE)
-        and all(each.ids.dtype in NATIVE and each.weight.dim() == 2 and each.weight.is_contiguous() for each in lookups)
-    )
+    dtype, shape = lookups[0].weight.dtype, lookups[0].ids.shape
+    tensors = [each for each in found if not isinstance(each, Lookup)]
+    if dtype not in _DTYPES or any(each.dtype != dtype for each in tensors):
+        return False
+    for weight, ids, *_ in lookups:
+        fits = weight.dtype == dtype and ids.dtype in NATIVE and ids.shape == shape
+        if not fits or weight.dim() != 2 or not weight.is_contiguous():
+            return False
+        tensors += (weight, ids)
+    return is_plain(*tensors)
 
 
 class _Plan(NamedTuple):
     """What is looked up where."""
 
-    lookups: tuple[Lookup, ...]
+    lookups: Sequence[Lookup]
     columns: Columns
     tables: list[int]  # for each column, the number of its table
     others: list[int]  # where the rows found by other means begin

@@ -27,6 +27,7 @@ __all__ = ["EmbeddingCollection"]
 
 _NOT_GIVEN: Any = object()
 _OUTPUTS = ("concat", "dict")
+_BARE = nn.Module()
 
 Layer = CategoryEmbedding | Embedding | EmbeddingBag
 
@@ -191,10 +192,7 @@ class EmbeddingCollection(nn.Module):
             return lookup_columns(found)
         if alike:
             return self.split(lookup_columns(found))
-        return {
-            name: lookup_columns([each]) if isinstance(each, Lookup) else each
-            for name, each in zip(self, found, strict=True)
-        }
+        return {name: lookup_columns([each]) for name, each in zip(self, found, strict=True)}
 
     def extra_repr(self) -> str:
         """Columns that share a table, which torch would print twice; and the output."""
@@ -214,8 +212,9 @@ def _check(name: Any, layer: Any, output: str) -> None:
 
 
 def _escaped(name: str) -> str:
-    """A column's name as a part of a state_dict's keys, which dots divide."""
-    return name.replace("%", "%25").replace(".", "%2E") or "%"
+    """A column's name as that of a submodule: dots divide a state_dict's keys, and modules have names of their own."""
+    plain = name.replace("%", "%25").replace(".", "%2E")
+    return plain if plain and not hasattr(_BARE, plain) else f"{plain}%"
 
 
 def _table(layer: Layer) -> Any:
@@ -230,31 +229,32 @@ def _grows(layer: Layer) -> bool:
     return isinstance(layer, CategoryEmbedding) and layer.vocabulary.unseen == "grow"
 
 
-def _found(name: str, layer: Layer, ids: Any, weights: Any) -> Lookup | Tensor:
+def _found(name: str, layer: Any, ids: Any, weights: Any) -> Lookup | Tensor:
     """What is to be looked up for a column; or its vectors, where its layer does more than look up."""
-    table = _table(layer)
-    whole = isinstance(layer, CategoryEmbedding)
-    if not _is_plain(layer, table, ids):
+    kind = type(layer)
+    table = layer._modules["embedding"] if kind is CategoryEmbedding else layer
+    if not (type(table) is Embedding and type(ids) is Tensor and _is_plain(layer, table)):
         extra = {} if weights is None else {"per_sample_weights": weights}
         with inputs.naming(name):
-            return layer(ids=ids, **extra) if whole else layer(ids, **extra)
-    if whole and len(layer.vocabulary) != table.num_embeddings:
+            return layer(ids=ids, **extra) if isinstance(layer, CategoryEmbedding) else layer(ids, **extra)
+    if kind is CategoryEmbedding and len(layer.vocabulary) != table.num_embeddings:
         layer.follow_vocabulary()
-    if table.training and table.kept_exact:
+    if table.kept_exact and table.training:
         table._settle(ids)
     called = name if table.name in (None, name) else f"{table.name} (column {name})"
-    return Lookup(table.weight, ids, table.padding_idx, table.sparse, called)
+    return Lookup(table._parameters["weight"], ids, table.padding_idx, table.sparse, called)
 
 
-def _is_plain(layer: Any, table: Any, ids: Any) -> bool:
-    return (
-        type(table) is Embedding
-        and table.max_norm is None
-        and not table.scale_grad_by_freq
-        and isinstance(ids, Tensor)
-        and not (layer._forward_hooks or layer._forward_pre_hooks or table._forward_hooks or table._forward_pre_hooks)
-        and not (
-            layer._backward_hooks or layer._backward_pre_hooks or table._backward_hooks or table._backward_pre_hooks
-        )
-        and (layer is table or (type(layer) is CategoryEmbedding and getattr(layer.vocabulary, "hashes", 1) == 1))
+def _is_plain(layer: Any, table: Any) -> bool:
+    """Whether a layer does nothing but look up; asked of every column at every call."""
+    if table.max_norm is not None or table.scale_grad_by_freq or _has_hooks(table):
+        return False
+    if layer is table:
+        return True
+    return getattr(layer.vocabulary, "hashes", 1) == 1 and not _has_hooks(layer)
+
+
+def _has_hooks(module: Any) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

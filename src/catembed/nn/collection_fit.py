@@ -26,27 +26,31 @@ def fitted_layers(rows: Any, columns: Sequence[str] | Mapping[str, Any], setting
     """
     table = columns_of(rows)
     schema = dict(columns) if isinstance(columns, Mapping) else {name: {} for name in _names(columns)}
+    owners = {name: _owner(name, schema) for name in schema}
     layers: dict[str, Any] = {}
     for name, entry in schema.items():
-        if isinstance(entry, nn.Module):
+        if isinstance(entry, Mapping):
+            sharing = [each for each, owner in owners.items() if owner == name]
+            layers[name] = _fitted(name, sharing, table, {**settings, **entry})
+        elif isinstance(entry, nn.Module):
             layers[name] = entry
-        elif isinstance(entry, Mapping):
-            sharing = [other for other, owner in schema.items() if owner == name and isinstance(owner, str)]
-            layers[name] = _fitted(name, [name, *sharing], table, {**settings, **entry})
-        elif not isinstance(entry, str):
-            raise TypeError(
-                f"column {name!r} has settings as a dict, the name of the column whose table it shares, or a layer "
-                f"(got {entry!r:.100})"
-            )
-    for name, owner in schema.items():
-        if isinstance(owner, str):
-            if owner not in schema or isinstance(schema[owner], str):
-                raise TableError(
-                    f"column {name!r} shares the table of column {owner!r}, which "
-                    + ("shares another's itself" if owner in schema else "is none of the columns")
-                )
-            layers[name] = layers[owner]
-    return {name: layers[name] for name in schema}
+    return {name: layers[owner] for name, owner in owners.items()}
+
+
+def _owner(name: str, schema: Mapping[str, Any]) -> str:
+    """The column whose entry describes the table of this one: itself, or the one that it names."""
+    entry = schema[name]
+    if isinstance(entry, (Mapping, nn.Module)):
+        return name
+    if not isinstance(entry, str):
+        raise TypeError(
+            f"column {name!r} has settings as a dict, the name of the column whose table it shares, or a layer "
+            f"(got {entry!r:.100})"
+        )
+    if entry not in schema or isinstance(schema[entry], str):
+        reason = "shares another's itself" if entry in schema else "is none of the columns"
+        raise TableError(f"column {name!r} shares the table of column {entry!r}, which {reason}")
+    return entry
 
 
 def _names(columns: Any) -> list[str]:

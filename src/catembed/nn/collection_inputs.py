@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["check_lengths", "check_weights", "encode", "given_ids", "ids_of", "naming", "needed"]
 
 _READER = "the collection"
-Ids = dict[str, Any]
+Ids = Mapping[str, Any]
 
 
 def needed(collection: EmbeddingCollection) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def encode(collection: EmbeddingCollection, rows: Any, encoder: Callable[[Catego
             _refuse_ambiguous(name, layer)
         return dict(table)
     check_columns(list(table), needed(collection), _READER)
-    ids: Ids = {}
+    ids: dict[str, Any] = {}
     for name, layer in collection.items():
         column = _columns_of_cross(name, layer, table) if _sources(layer) else table[name]
         with naming(name):
@@ -127,6 +127,8 @@ def given_ids(collection: EmbeddingCollection, ids: Any) -> tuple[Ids, Mapping[s
     if not isinstance(ids, Mapping):
         raise TypeError(f"ids= takes a dict of ids by column, or one tensor (got {type(ids).__name__})")
     check_columns(list(ids), collection.names, _READER)
+    if all(type(column) is Tensor for column in ids.values()):
+        return ids, {}
     return {
         name: as_ids(ids[name], layer.weight) if isinstance(layer, Embedding) else ids[name]
         for name, layer in collection.items()
@@ -141,7 +143,7 @@ def _of_keyed_jagged(collection: EmbeddingCollection, rows: Any) -> tuple[Ids, M
     """The ids, and the weights where there are any, of a TorchRec ``KeyedJaggedTensor``."""
     check_columns(list(rows.keys()), collection.names, _READER)
     parts = rows.to_dict()
-    ids: Ids = {}
+    ids: dict[str, Any] = {}
     for name, layer in collection.items():
         values, offsets = parts[name].values(), parts[name].offsets()
         if _pools(layer):
@@ -180,17 +182,23 @@ def check_weights(collection: EmbeddingCollection, weights: Any) -> Mapping[str,
 
 
 def check_lengths(collection: EmbeddingCollection, ids: Ids, required: bool) -> bool:
-    """Whether all columns have one shape, so that their vectors can lie side by side; else raise, if ``required``."""
-    shapes = {name: _rows(layer, ids[name]) for name, layer in collection.items()}
-    first = next(iter(shapes))
-    for name, shape in shapes.items():
-        if shape != shapes[first] and (required or shape[:1] != shapes[first][:1]):
-            raise TableError(
-                f"columns differ in length: column {first!r} has {_told(shapes[first])}, column {name!r} {_told(shape)}"
-            )
-    return len(set(shapes.values())) == 1 and not any(
-        getattr(getattr(layer, "embedding", layer), "mode", None) == "none" for _, layer in collection.items()
-    )
+    """Whether all columns give vectors of one shape, which can lie side by side; else raise, if ``required``."""
+    first, shape, alike = "", None, True
+    for name, layer in collection.items():
+        column = ids[name]
+        rows = column.shape if type(column) is Tensor and type(layer) is Embedding else _rows(layer, column)
+        if shape is None:
+            first, shape = name, rows
+        elif rows != shape:
+            if required or rows[:1] != shape[:1]:
+                told = f"column {first!r} has {_told(shape)}, column {name!r} {_told(rows)}"
+                raise TableError(f"columns differ in length: {told}")
+            alike = False
+    return alike and (required or not any(_is_unpooled(layer) for _, layer in collection.items()))
+
+
+def _is_unpooled(layer: Any) -> bool:
+    return getattr(getattr(layer, "embedding", layer), "mode", None) == "none"
 
 
 def _rows(layer: Any, ids: Any) -> tuple[int, ...]:
@@ -202,7 +210,7 @@ def _rows(layer: Any, ids: Any) -> tuple[int, ...]:
     if ids.is_nested:
         return (ids.size(0),)
     pooled = _pools(layer) or getattr(getattr(layer, "vocabulary", None), "hashes", 1) > 1
-    return tuple(ids.shape[:-1] if pooled else ids.shape)
+    return ids.shape[:-1] if pooled else ids.shape
 
 
 def _told(shape: tuple[int, ...]) -> str:

@@ -63,6 +63,8 @@ def _check_distinct(names: Sequence[Any]) -> None:
 
 def check_columns(found: Sequence[Any], wanted: Sequence[str], reader: str) -> None:
     """Raise ``TableError`` where columns are missing, or there are columns that ``reader`` does not read."""
+    if list(found) == list(wanted):
+        return
     missing = [name for name in wanted if name not in found]
     if missing:
         raise TableError(f"{reader} needs {_listed(missing)}, which the table does not have (got {_shown(found)})")

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from catembed.vocabulary.arguments import check_separator
+from catembed.vocabulary.bags import EncodedBags, encode_bags
 from catembed.vocabulary.hashing import HashVocabulary
 from catembed.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["HashVocabulary", "Vocabulary", "from_arrays"]
+__all__ = ["EncodedBags", "HashVocabulary", "Vocabulary", "check_separator", "encode_bags", "from_arrays"]
 
 
 def from_arrays(header: Any, arrays: Any, *, verify: bool = True) -> Vocabulary | HashVocabulary:

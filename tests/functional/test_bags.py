@@ -213,7 +213,7 @@ def test_ids_without_a_row_are_named_where_they_stood(input, kwargs, told, train
         ([[1], ["a", 2]], r"got 'a' at \[1, 0\]"),
         (pa.array([[1], None]), r"a bag is missing \(got null at \[1\]\)"),
         (pa.array([[1], [2, None]]), r"a value is missing \(got null at \[1, 1\]\)"),
-        (pa.array([["a"]]), r"bags hold numbers \(got large_list<item: string>"),
+        (pa.array([["a"]]), r"bags hold numbers \(got list<item: string>"),
         (pa.array([1, 2]), "a column of bags has lists in it"),
         (polars.Series("x", [1, 2]), "a column of bags has lists in it"),
         (pandas.Series([[1], None]), r"a bag is missing \(got null at \[1\]\)"),

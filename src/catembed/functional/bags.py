@@ -72,6 +72,8 @@ def flatten(bags: Bags) -> tuple[Tensor, Tensor, Tensor | None]:
     """Flat ids, int64 offsets of which the last is their number, and flat weights."""
     ids, offsets, include_last, weights, *_ = bags
     if offsets is None:
+        if ids.dim() != 2:
+            raise ValueError(f"ids without offsets are a matrix, a row for each bag (got shape {tuple(ids.shape)})")
         count, width = ids.shape
         cuts = torch.arange(count + 1, device=ids.device) * width
         return ids.reshape(-1), cuts, None if weights is None else weights.reshape(-1)
@@ -135,7 +137,10 @@ def _jagged_weights(given: Any, ids: Jagged, weight: Tensor, name: str | None) -
         if len(differ):
             at = int(differ[0])
             raise ValueError(f"{what} must have one for each id: bag [{at}] has {expected[at]} ids (got {lengths[at]})")
-    return _as_weights(jagged.values, weight)
+    weights = _as_weights(jagged.values, weight)
+    if weights is not None and len(weights) != len(ids.values):
+        raise ValueError(f"{what} must be as many as there are ids, {len(ids.values)} (got {len(weights)})")
+    return weights
 
 
 # A padded matrix

@@ -33,6 +33,7 @@ _FLAGS = ("scale_grad_by_freq", "sparse")
 _BAG_FLAGS = (*_FLAGS, "include_last_offset")
 _OPTIONS = ("name", "padding_idx", "max_norm", "norm_type")
 _BAG_OPTIONS = (*_OPTIONS, "mode")
+_SEPARATOR = "separator"  # of a CategoryEmbedding whose settings are those of bags
 
 
 def save(path: str | os.PathLike[str], layer: Layer | AnyVocabulary) -> None:
@@ -67,9 +68,13 @@ def save(path: str | os.PathLike[str], layer: Layer | AnyVocabulary) -> None:
     if isinstance(layer, CategoryEmbedding):
         layer.follow_vocabulary()
     weight = table.state_dict()["weight"]  # which brings rows up to date that an optimiser has left behind
-    settings = _settings(table)
+    settings, rows = _settings(table), len(weight)
+    if isinstance(layer, CategoryEmbedding):
+        rows = layer.vocabulary
+        if layer.pooling is not None:
+            settings[_SEPARATOR] = layer.separator
     try:
-        _make(type(table), len(weight), weight, settings)
+        _make(type(layer), rows, weight, settings)
     except FormatError as fact:  # a file that load would refuse must not replace one that it reads
         raise ValueError(f"the layer cannot be saved: {fact}") from None
     header: dict[str, Any] = {"content": type(layer).__name__, "settings": settings}
@@ -158,13 +163,16 @@ def _loaded(tensors: dict[str, Tensor], header: dict[str, Any], verify: bool) ->
 
 def _make(kind: Any, rows: Any, weight: Tensor, settings: Any) -> Any:
     """A layer of ``rows``, their number or their vocabulary, with ``weight`` itself as its weight."""
-    _check_settings(kind, settings)
+    bags = _has_bags(kind, settings)
+    _check_settings(settings, bags, [_SEPARATOR] if bags and kind is CategoryEmbedding else [])
     arguments = {key: value for key, value in settings.items() if key != "requires_grad"}
     arguments["_weight"] = weight
     for key in ("max_norm", "norm_type"):
         arguments[key] = float(settings[key]) if isinstance(settings[key], str) else settings[key]
-    if kind is not EmbeddingBag:
+    if not bags:
         arguments["_freeze"] = not settings["requires_grad"]
+    elif kind is CategoryEmbedding:
+        arguments["pooling"] = arguments.pop("mode")
     try:
         # Torch decides by its own rules what is impossible, such as a padding_idx outside the table.
         return kind(rows, weight.shape[1], **arguments).requires_grad_(settings["requires_grad"])
@@ -172,10 +180,13 @@ def _make(kind: Any, rows: Any, weight: Tensor, settings: Any) -> Any:
         raise FormatError(f"the settings {settings} make no {kind.__name__} of {tuple(weight.shape)}: {fact}") from None
 
 
-def _check_settings(kind: Any, settings: Any) -> None:
-    bag = kind is EmbeddingBag
+def _has_bags(kind: Any, settings: Any) -> bool:
+    return kind is EmbeddingBag or (kind is CategoryEmbedding and isinstance(settings, dict) and "mode" in settings)
+
+
+def _check_settings(settings: Any, bag: bool, more: list[str]) -> None:
     flags = ("requires_grad", *(_BAG_FLAGS if bag else _FLAGS))
-    expected = {*flags, *(_BAG_OPTIONS if bag else _OPTIONS)}
+    expected = {*flags, *(_BAG_OPTIONS if bag else _OPTIONS), *more}
     if not isinstance(settings, dict) or set(settings) != expected:
         raise FormatError(f"the settings must be {sorted(expected)} (got {settings!r:.500})")
     sound = {key: isinstance(settings[key], bool) for key in flags}
@@ -184,6 +195,7 @@ def _check_settings(kind: Any, settings: Any) -> None:
     sound["max_norm"] = settings["max_norm"] is None or _is_number(settings["max_norm"])
     sound["norm_type"] = _is_number(settings["norm_type"])
     sound["mode"] = not bag or settings["mode"] in MODES
+    sound |= {key: settings[key] is None or isinstance(settings[key], str) for key in more}
     for key, is_sound in sound.items():
         if not is_sound:
             raise FormatError(f"the setting {key!r} cannot be {settings[key]!r:.200}")

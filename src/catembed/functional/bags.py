@@ -96,6 +96,10 @@ def _as_weights(weights: Any, weight: Tensor) -> Tensor | None:
     """Per-sample weights as a tensor; lists and arrays take the dtype of the table, tensors keep theirs."""
     if weights is None or isinstance(weights, Tensor) or torch.overrides.is_tensor_like(weights):
         return weights
+    if isinstance(weights, Jagged):
+        raise TypeError(
+            "per_sample_weights as a Jagged go with ids that come in bags; others have the shape of the ids"
+        )
     return torch.tensor(weights, dtype=weight.dtype, device=weight.device)
 
 

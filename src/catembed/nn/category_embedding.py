@@ -12,7 +12,6 @@ Known limit: under ``torch.compile`` columns are encoded outside the graph; enco
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any, cast
 
 import torch
@@ -20,12 +19,12 @@ from torch import Tensor
 
 from catembed.errors import VocabularyError
 from catembed.functional import MODES, Jagged
-from catembed.kernels.dispatch import kernel
 from catembed.nn.category_state import called, other_vocabulary, take_stored
 from catembed.nn.dimension import dimension_for
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
-from catembed.nn.growth import append_rows, check_growable
+from catembed.nn.fresh import append_missing, seed_of
+from catembed.nn.growth import check_growable
 from catembed.nn.plain import to_torch
 from catembed.nn.vocabulary_state import AnyVocabulary, from_state, to_state
 from catembed.vocabulary import HashVocabulary, Vocabulary, check_separator, encode_bags
@@ -53,36 +52,11 @@ def ids_to_look_up(layer: CategoryEmbedding, column: Any) -> tuple[Tensor | Jagg
     return ids.to(layer.embedding.weight.device), single
 
 
-def _append_missing(layer: CategoryEmbedding) -> None:
-    """The rows of the categories that have none yet."""
-    weight = layer.embedding.weight
-    missing = len(layer.vocabulary) - len(weight)
-    if missing > 0:
-        if not weight.is_floating_point():
-            raise TypeError(
-                f"{missing:,} new categories have no rows in {called(layer)}, whose weight is {weight.dtype}: fresh "
-                "rows are drawn as floats, and would be cut. Add categories before the table is quantised"
-            )
-        keys = torch.from_numpy(layer.vocabulary.category_hashes(len(weight))[:missing])
-        fresh = weight.new_empty((missing, weight.shape[1]))
-        kernel("fresh_rows", weight.device)(fresh.detach(), layer.fresh_seed, keys.to(weight.device))
-        append_rows(layer.embedding, fresh)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
-
-
-def _seed_of(table: Embedding | EmbeddingBag) -> int:
-    """64 bits that are the same after the same ``torch.manual_seed``, and differ among the layers of a model."""
-    weight = table.weight.detach()
-    plain = type(weight) is Tensor and not weight.is_meta
-    first = weight[:1].cpu().contiguous().view(torch.uint8).numpy().tobytes() if plain else b""
-    told = f"{torch.initial_seed()} {table.name}".encode(errors="backslashreplace")
-    return int.from_bytes(blake2b(told + first, digest_size=8).digest(), "little")
-
-
 # Outside of compiled graphs.
 _encode = cast(
     "Callable[[CategoryEmbedding, Any, bool], tuple[Tensor | Jagged, bool]]", torch.compiler.disable(_encoded)
 )
-_follow = cast("Callable[[CategoryEmbedding], None]", torch.compiler.disable(_append_missing))
+_follow = cast("Callable[[CategoryEmbedding], None]", torch.compiler.disable(append_missing))
 
 
 class CategoryEmbedding(torch.nn.Module):
@@ -167,7 +141,7 @@ class CategoryEmbedding(torch.nn.Module):
             self.embedding = Embedding(len(vocabulary), embedding_dim, **embedding_kwargs, name=name)
         else:
             self.embedding = EmbeddingBag(len(vocabulary), embedding_dim, mode=pooling, **embedding_kwargs, name=name)
-        self.fresh_seed = _seed_of(self.embedding)
+        self.fresh_seed = seed_of(self.embedding)
 
     @property
     def vocabulary(self) -> AnyVocabulary:
@@ -418,8 +392,6 @@ def _check_pooling(pooling: Any, separator: Any, vocabulary: AnyVocabulary) -> N
     if pooling not in MODES:
         raise ValueError(f"pooling must be None or one of {', '.join(map(repr, MODES))} (got {pooling!r})")
     if isinstance(vocabulary, HashVocabulary) and vocabulary.hashes > 1:
-        raise ValueError(
-            f"pooling needs one id for each value: a HashVocabulary with hashes=1 (got {vocabulary.hashes})"
-        )
+        raise ValueError(f"pooling needs hashes=1, one id for each value (got hashes={vocabulary.hashes})")
     if separator is not None and vocabulary.kind not in ("string", "empty"):
         raise VocabularyError(f"separator={separator!r} splits strings (got categories of kind {vocabulary.kind!r})")

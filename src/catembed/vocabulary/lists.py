@@ -79,7 +79,9 @@ def has_lists(column: Any) -> bool:
     found = _rows_or_arrow(column)
     if found is None or not isinstance(found, list):
         return found is not None and is_list(found.type)
-    first = next((row for row in found if not is_missing(row)), None)
+    first: Any = next((row for row in found if not is_missing(row)), None)
+    if isinstance(first, pa.Scalar):
+        return is_list(first.type)
     if not _is_bag(type(first)):
         return False
     if isinstance(column, (list, tuple)) and _is_matrix(found):

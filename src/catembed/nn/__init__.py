@@ -6,6 +6,7 @@ from catembed.nn.convert import convert
 from catembed.nn.cross import cross
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.nn.encoder import EncodedColumn, Encoder
 from catembed.nn.file import load, save
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "EmbeddingCollection",
+    "EncodedColumn",
+    "Encoder",
     "convert",
     "cross",
     "load",

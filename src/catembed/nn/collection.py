@@ -22,6 +22,7 @@ from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.collection_fit import fitted_layers
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.nn.encoder import EncodedColumn, Encoder
 
 __all__ = ["EmbeddingCollection"]
 
@@ -170,6 +171,16 @@ class EmbeddingCollection(nn.Module):
             VocabularyError: likewise.
         """
         return inputs.encode(self, rows, lambda layer, column: layer.encode(column, grow=grow and _grows(layer)))
+
+    def encoder(self) -> Encoder:
+        """What ``encode`` needs and no weights: light to send to other processes, such as a ``DataLoader``'s workers.
+
+        >>> from catembed import CategoryEmbedding
+        >>> encoder = EmbeddingCollection({"fruit": CategoryEmbedding(["apple", "banana"], 4)}).encoder()
+        >>> encoder.encode({"fruit": ["banana", "apple"]})
+        {'fruit': tensor([1, 0])}
+        """
+        return Encoder({name: EncodedColumn.of(layer) for name, layer in self.items()})
 
     def forward(self, rows: Any = _NOT_GIVEN, *, ids: Any = None, per_sample_weights: Any = None) -> Any:
         """Look up the columns of a table, or their ids; ``per_sample_weights`` are by column, for those with bags.

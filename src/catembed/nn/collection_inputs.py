@@ -15,21 +15,22 @@ from torch import Tensor
 
 from catembed.errors import CatembedError, TableError
 from catembed.functional import Jagged, as_ids
-from catembed.nn.category_embedding import CategoryEmbedding, ids_to_look_up
+from catembed.nn.category_embedding import ids_to_look_up
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
 from catembed.vocabulary import CrossVocabulary, check_columns, columns_of
 
 if TYPE_CHECKING:
     from catembed.nn.collection import EmbeddingCollection
+    from catembed.nn.encoder import Encoder
 
-__all__ = ["check_lengths", "check_weights", "encode", "given_ids", "ids_of", "naming", "needed"]
+__all__ = ["check_lengths", "check_weights", "encode", "given_ids", "ids_of", "naming", "needed", "numbers"]
 
 _READER = "the collection"
 Ids = Mapping[str, Any]
 
 
-def needed(collection: EmbeddingCollection) -> tuple[str, ...]:
+def needed(collection: EmbeddingCollection | Encoder) -> tuple[str, ...]:
     """The columns of a table that a collection reads."""
     names: dict[str, None] = {}
     for name, layer in collection.items():
@@ -50,8 +51,8 @@ def ids_of(collection: EmbeddingCollection, rows: Any) -> tuple[Ids, Mapping[str
     return encode(collection, rows, lambda layer, column: ids_to_look_up(layer, column)[0]), {}
 
 
-def encode(collection: EmbeddingCollection, rows: Any, encoder: Callable[[CategoryEmbedding, Any], Any]) -> Ids:
-    """The ids of a table's columns; ``encoder`` gives those of categories."""
+def encode(collection: EmbeddingCollection | Encoder, rows: Any, encoder: Callable[[Any, Any], Any]) -> Ids:
+    """The ids of a table's columns; ``encoder`` gives those of all layers that are no tables of ids themselves."""
     table = columns_of(rows)
     if table and all(isinstance(column, (Tensor, Jagged)) for column in table.values()):
         check_columns(list(table), collection.names, _READER)
@@ -67,16 +68,16 @@ def encode(collection: EmbeddingCollection, rows: Any, encoder: Callable[[Catego
     return ids
 
 
-def _ids_of_column(name: str, layer: Any, column: Any, encoder: Callable[[CategoryEmbedding, Any], Any]) -> Any:
+def _ids_of_column(name: str, layer: Any, column: Any, encoder: Callable[[Any, Any], Any]) -> Any:
     if isinstance(column, (Tensor, Jagged)):
         _refuse_ambiguous(name, layer)
         return column
-    if isinstance(layer, CategoryEmbedding):
-        return encoder(layer, column)
-    return as_ids(_numbers(column), layer.weight) if isinstance(layer, Embedding) else column
+    if isinstance(layer, Embedding):
+        return as_ids(numbers(column), layer.weight)
+    return column if isinstance(layer, EmbeddingBag) else encoder(layer, column)
 
 
-def _numbers(column: Any) -> Any:
+def numbers(column: Any) -> Any:
     """A column of integers of any library as what ``Embedding`` takes."""
     return column if isinstance(column, (list, tuple, int, np.ndarray, np.generic)) else np.asarray(column)
 
@@ -93,9 +94,10 @@ def _columns_of_cross(name: str, layer: Any, table: Mapping[str, Any]) -> dict[s
 
 
 def _refuse_ambiguous(name: str, layer: Any) -> None:
-    if isinstance(layer, CategoryEmbedding) and layer.vocabulary.kind in ("integer", "boolean"):
+    kind = getattr(getattr(layer, "vocabulary", None), "kind", None)
+    if kind in ("integer", "boolean"):
         raise TypeError(
-            f"the categories of column {name!r} are {layer.vocabulary.kind}s, so a tensor may hold categories or ids: "
+            f"the categories of column {name!r} are {kind}s, so a tensor may hold categories or ids: "
             "layer(ids=...) takes ids, layer(ids=layer.encode(rows)) takes categories"
         )
 

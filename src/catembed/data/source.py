@@ -1,0 +1,73 @@
+"""Where rows come from: tables in memory, iterators of tables, files; as tables of a bounded number of rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from catembed.data.batch import table_of
+from catembed.errors import TableError
+from catembed.functional import Jagged
+from catembed.vocabulary import columns_of
+
+__all__ = ["tables_of"]
+
+Table = Mapping[str, Any]
+
+
+def tables_of(source: Any, names: Sequence[str], text: Sequence[str], batch_size: int) -> Iterator[Table]:
+    """The columns ``names`` of a source, at most ``batch_size`` rows at a time; ``text`` are read as text of a CSV."""
+    for table in _tables(source, names, text):
+        chosen = table_of(table, names)
+        size = _size(chosen)
+        for begin in range(0, size, batch_size):
+            end = min(begin + batch_size, size)
+            yield {name: _part(column, begin, end) for name, column in chosen.items()}
+
+
+def _tables(source: Any, names: Sequence[str], text: Sequence[str]) -> Iterator[Any]:
+    if isinstance(source, (str, os.PathLike)) or (
+        isinstance(source, (list, tuple)) and source and all(isinstance(one, (str, os.PathLike)) for one in source)
+    ):
+        return _of_files(source, names, text)
+    arrow: Any = sys.modules.get("pyarrow.dataset")
+    if arrow is not None and isinstance(source, arrow.Dataset):
+        dataset: Any = source
+        return iter(dataset.to_batches(columns=list(names)))
+    if isinstance(source, (Iterator, list, tuple)):  # Arrow's readers among them
+        return iter(source)
+    try:
+        return iter([columns_of(source)])
+    except TableError:
+        if isinstance(source, Iterable):
+            return iter(source)
+        raise
+
+
+def _of_files(paths: Any, names: Sequence[str], text: Sequence[str]) -> Iterator[Table]:
+    from catembed.vocabulary.fitting import open_files
+
+    feeds, _ = open_files(paths, names, text)
+    for feed in feeds:
+        for batch in feed.start():
+            if len(batch.columns[0]):
+                yield dict(zip(names, batch.columns, strict=True))
+
+
+def _size(table: Table) -> int:
+    """How many rows a table has; its longest column, so that none is cut off unseen."""
+    sizes = []
+    for name, column in table.items():
+        if isinstance(column, (str, bytes)) or not hasattr(column, "__len__"):
+            raise TableError(f"column {name!r} is a single value ({column!r:.50}); a table has a column of them")
+        sizes.append(len(column.offsets) - 1 if isinstance(column, Jagged) else len(column))
+    return max(sizes, default=0)
+
+
+def _part(column: Any, begin: int, end: int) -> Any:
+    if isinstance(column, Jagged):
+        offsets = column.offsets[begin : end + 1]
+        return Jagged(column.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+    return getattr(column, "iloc", column)[begin:end]

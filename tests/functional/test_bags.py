@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import catembed.functional as ours
 from catembed import OutOfRangeError
+from catembed.functional import Jagged
 
 BAGS = [[3, 0, 2], [], [1], [2, 2]]
 FLAT, OFFSETS = torch.tensor([3, 0, 2, 1, 2, 2]), torch.tensor([0, 3, 3, 4, 6])
@@ -40,6 +41,8 @@ FORMS = {
     "mixed": [np.array([3, 0, 2]), (), [np.int8(1)], torch.tensor([2, 2])],
     "ranges": [[3, 0, 2], range(0), range(1, 2), (2, 2)],
     "objects": np.array([*BAGS, None], dtype=object)[:-1],
+    "jagged": Jagged(FLAT, OFFSETS),
+    "jagged int32": Jagged(FLAT.int(), OFFSETS.int()),
     "nested": nested(),
     "nested int32": nested(FLAT.int()),
     "nested with holes": with_holes(),

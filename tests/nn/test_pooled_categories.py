@@ -433,6 +433,24 @@ def test_what_cannot_be_split(layer, column, error, message):
     assert str(caught.value).startswith("column 'genres': ")
 
 
+class Once:
+    """A column that can be read once, as streams can."""
+
+    def __init__(self, array):
+        self.chunks = [pa.chunked_array([array])]
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.chunks.pop().__arrow_c_stream__(requested_schema)
+
+
+def test_a_stream_is_read_once(layer):
+    for column in (pa.array(FILMS), pa.array(STRINGS)):
+        assert torch.equal(layer(Once(column)), layer(FILMS))
+    assert list(Vocabulary.fit(Once(pa.array(FILMS)))) == ["Drama", "Action", "Comedy", "Horror"]
+    assert list(Vocabulary.fit(Once(pa.array(STRINGS)), separator="|")) == ["Drama", "Action", "Comedy", "Horror"]
+    assert list(Vocabulary.fit(Once(pa.array(["b", "a", "b"])))) == ["b", "a"]
+
+
 def test_damaged_lists_are_refused(layer):
     values = pa.array(["Action"])
     for offsets in ([0, 9, 1], [1, 0, 1], [0, -5, 1]):

@@ -52,6 +52,7 @@ class EmbeddingCollection(nn.Module):
     TorchRec ``KeyedJaggedTensor``; or with ``ids=``, what ``encode`` gave: a dict of ids, or one integer tensor
     ``(B, columns)`` in the order of the columns.
 
+    >>> import torch
     >>> from catembed import CategoryEmbedding
     >>> airports = CategoryEmbedding(["JFK", "LAX", "SFO"], 4)
     >>> layer = EmbeddingCollection(

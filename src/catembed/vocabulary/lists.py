@@ -25,7 +25,7 @@ from catembed.vocabulary.kinds import Column, Part
 from catembed.vocabulary.objects import is_missing
 from catembed.vocabulary.text import PLURALS, InBags, show
 
-__all__ = ["Lists", "has_lists", "read_lists", "read_values"]
+__all__ = ["Lists", "read_lists", "read_values"]
 
 _ADVICE = (
     "a bag is a list of values, so a column of one bag is written [[…]]; strings are split where a separator= is given"
@@ -47,6 +47,7 @@ def read_lists(column: Any, separator: str | None = None) -> Lists:
     Raises:
         VocabularyError: a row that is no list, a list inside a bag, values that are no categories.
     """
+    column = _opened(column)
     found = _rows_or_arrow(column)
     if found is not None:
         lists = _of_rows(found) if isinstance(found, list) else _of_arrow(found)
@@ -60,7 +61,8 @@ def read_lists(column: Any, separator: str | None = None) -> Lists:
 
 def read_values(column: Any, separator: str | None = None) -> Column:
     """The values of any column, flat where it holds bags; a missing bag is one missing value."""
-    if separator is None and not has_lists(column):
+    column = _opened(column)
+    if separator is None and not _has_lists(column):
         return columns.read(column)
     values, offsets, missing, single = read_lists(column, separator)
     if single:
@@ -72,7 +74,7 @@ def read_values(column: Any, separator: str | None = None) -> Column:
     return Column((Part(values.plain(), codes),), shape, values.kind)
 
 
-def has_lists(column: Any) -> bool:
+def _has_lists(column: Any) -> bool:
     """Whether a column has bags in its rows: lists that are one level deep, and not a matrix or more dimensions."""
     if isinstance(column, torch.Tensor) or (isinstance(column, np.ndarray) and column.ndim > 1):
         return False
@@ -107,12 +109,24 @@ def _rows_or_arrow(column: Any) -> list[Any] | pa.Array | pa.ChunkedArray | None
         return _of_pandas(column, pandas)
     if type(column).__module__.startswith("polars.") and str(getattr(column, "dtype", "")) == "Object":
         return column.to_list()
-    for name, reader in (("__arrow_c_stream__", pa.chunked_array), ("__arrow_c_array__", pa.array)):
-        if hasattr(column, name):
-            return columns.convert(column, reader)
     if isinstance(column, Sequence) and not isinstance(column, (str, bytes, bytearray, memoryview)):
         return list(column)
     return None
+
+
+def _opened(column: Any) -> Any:
+    """What speaks Arrow's interface as Arrow, since a stream can be read but once; all else as it is."""
+    pandas = sys.modules.get("pandas")
+    if isinstance(column, (pa.Array, pa.ChunkedArray, list, np.ndarray)) or (
+        pandas is not None and columns.is_pandas(column, pandas)
+    ):
+        return column
+    if type(column).__module__.startswith("polars.") and str(getattr(column, "dtype", "")) == "Object":
+        return column
+    for name, reader in (("__arrow_c_stream__", pa.chunked_array), ("__arrow_c_array__", pa.array)):
+        if hasattr(column, name):
+            return columns.convert(column, reader)
+    return column
 
 
 def _of_pandas(column: Any, pandas: Any) -> list[Any] | pa.Array | None:

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -156,16 +157,18 @@ def _other(collection):
 
 def test_another_collection_is_refused(tmp_path):
     path = tmp_path / "ids"
-    columns = {"a": CategoryEmbedding(["x", "y"], 1), "n": Embedding(3, 1)}
-    write_ids(path, EmbeddingCollection(columns), {"a": ["x"], "n": [0]})
+    bags = CategoryEmbedding(["x"], 1, pooling="sum", separator="|")
+    columns = {"a": CategoryEmbedding(["x", "y"], 1), "b": bags, "n": Embedding(3, 1)}
+    write_ids(path, EmbeddingCollection(columns), {"a": ["x"], "b": ["x|x"], "n": [0]})
     for change, told in (
         ({"a": CategoryEmbedding(["y", "x"], 1)}, "column 'a' was encoded with another vocabulary"),
         ({"a": CategoryEmbedding(["x", "y"], 1, pooling="sum")}, "column 'a' was encoded with bags=False"),
+        ({"b": CategoryEmbedding(["x"], 1, pooling="sum", separator=",")}, "column 'b' was encoded with separator='|'"),
         ({"a": Embedding(2, 1)}, "column 'a' was encoded with another vocabulary"),
         ({"n": Embedding(4, 1)}, "column 'n' was encoded with num_embeddings=3, the collection has 4"),
-        ({"b": Embedding(4, 1)}, "the file has the columns 'a', 'n', the collection 'a', 'n', 'b'"),
+        ({"c": Embedding(4, 1)}, "the file has the columns 'a', 'b', 'n', the collection 'a', 'b', 'n', 'c'"),
     ):
-        with pytest.raises(FormatError, match=f"{path}: {told}"):
+        with pytest.raises(FormatError, match=re.escape(f"{path}: {told}")):
             EncodedDataset(path, EmbeddingCollection(columns | change))
     assert len(EncodedDataset(path, EmbeddingCollection(columns).encoder())) == 1
     with pytest.raises(TypeError, match="by an EmbeddingCollection"):

@@ -20,7 +20,7 @@ __all__ = ["CONTENT", "Stored", "check_vocabularies", "header_of", "stored", "te
 
 CONTENT = "EncodedRows"
 _KEYS = {"content", "rows", "columns", "booleans"}
-_COLUMN_KEYS = {"num_embeddings", "bags", "fingerprint"}
+_COLUMN_KEYS = {"num_embeddings", "bags", "separator", "fingerprint"}
 _IDS, _OTHERS, _VALUES, _OFFSETS = "ids.", "others.", ".values", ".offsets"
 
 
@@ -62,7 +62,8 @@ def header_of(encoder: Encoder, rows: int, booleans: Sequence[str]) -> dict[str,
 
 def _header_of_column(column: EncodedColumn) -> dict[str, Any]:
     fingerprint = None if column.vocabulary is None else column.vocabulary.fingerprint
-    return {"num_embeddings": column.num_embeddings, "bags": column.bags, "fingerprint": fingerprint}
+    facts = {"num_embeddings": column.num_embeddings, "bags": column.bags, "separator": column.separator}
+    return {**facts, "fingerprint": fingerprint}
 
 
 # Reading, which trusts nothing
@@ -102,7 +103,8 @@ def _are_texts(values: Any) -> bool:
 
 def _stored_ids(name: str, entry: Any, rows: int, left: dict[str, Tensor]) -> Tensor | Jagged:
     sound = isinstance(entry, dict) and set(entry) == _COLUMN_KEYS and type(entry["bags"]) is bool
-    if not sound or type(entry["num_embeddings"]) is not int or not isinstance(entry["fingerprint"], str | None):
+    sound = sound and all(isinstance(entry[key], str | None) for key in ("separator", "fingerprint"))
+    if not sound or type(entry["num_embeddings"]) is not int:
         raise FormatError(f"column {name!r} must have {sorted(_COLUMN_KEYS)} in the header (got {entry!r:.200})")
     found = [left.pop(each, None) for each in _names(name, entry["bags"])]
     ids = found[0]
@@ -136,4 +138,4 @@ def check_vocabularies(header: Mapping[str, Any], encoder: Encoder) -> None:
                     f"column {name!r} was encoded with another vocabulary than the collection's (its fingerprint is "
                     f"{was!s:.16}…, the collection's {wanted[key]!s:.16}…): encode the table again"
                 )
-            raise FormatError(f"column {name!r} was encoded with {key}={was}, the collection has {wanted[key]}")
+            raise FormatError(f"column {name!r} was encoded with {key}={was!r}, the collection has {wanted[key]!r}")

@@ -163,6 +163,21 @@ def test_all_takes_every_column_as_categories(data):
     assert list(CategoryEmbedder("all", **QUICK).fit(X[["fruit", "shop"]], y).layers_) == ["fruit", "shop"]
 
 
+def test_columns_that_are_not_asked_for(data):
+    X, y = data
+    X = X.assign(wait=pd.to_timedelta(range(len(X)), "h"))
+    assert CategoryEmbedder(["fruit"], **QUICK).fit(X, y).roles_ == {
+        "fruit": "categorical: as asked",
+        "shop": "numeric: not asked for",
+        "weight": "numeric: not asked for",
+        "fresh": "numeric: not asked for",
+        "day": "dropped: timestamp[ns] values, not asked for",
+        "remark": "dropped: text, nearly all different",
+        "wait": "dropped: duration[ns] values, not asked for",
+    }
+    assert CategoryEmbedder(**QUICK).fit(X[["fruit", "wait"]], y).roles_["wait"].startswith("dropped: duration")
+
+
 def test_without_categories_numbers_pass_and_nothing_is_learned():
     X = np.random.default_rng(0).normal(size=(50, 2))
     embedder = CategoryEmbedder()

@@ -101,7 +101,8 @@ def roles(table: pa.Table, target: pa.Array, columns: str | Sequence[str]) -> Ro
             if column.role != "ignored":  # a constant passes through, but nothing is learned from it
                 kept.append(tabular.Feature(column.name, NUMERIC))
         else:
-            reasons[column.name] = f"{DROPPED}: {column.reason if columns == 'auto' else 'not asked for, no number'}"
+            reason = column.reason if column.role == "ignored" else f"{column.type} values, not asked for"
+            reasons[column.name] = f"{DROPPED}: {reason}"
     return Roles(reasons, kept, passed)
 
 

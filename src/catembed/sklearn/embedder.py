@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.model_selection import BaseCrossValidator, KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
@@ -41,7 +41,8 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         output: ``"vectors"``, ``"prediction"`` (the model's own: a value, or the probability of the second
             class or of each class), or ``"both"``.
         numeric: what becomes of columns of numbers: ``"passthrough"`` or ``"drop"``. The model learns from them anyway.
-        cv: how many folds ``fit_transform`` is cross fitted by, or a splitter whose test rows are every row once.
+        cv: how many folds ``fit_transform`` is cross fitted by, shuffled and for classes stratified; or a splitter, or
+            pairs of index arrays, whose test rows are every row once.
         epochs: passes over the rows at most; None goes by how many rows there are.
         target_type: ``"continuous"``, ``"binary"``, ``"multiclass"``; ``"auto"`` is what scikit-learn's
             ``type_of_target`` says, for which whole numbers are classes.
@@ -75,7 +76,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         "embedding_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "output": [StrOptions({"vectors", "prediction", "both"})],
         "numeric": [StrOptions({"passthrough", "drop"})],
-        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split", "get_n_splits"])],
+        "cv": ["cv_object"],
         "epochs": [None, Interval(Integral, 1, None, closed="left")],
         "target_type": [StrOptions({"auto", *_TASKS})],
         "random_state": ["random_state"],
@@ -94,7 +95,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         embedding_dim: str | int = "auto",
         output: str = "both",
         numeric: str = "passthrough",
-        cv: int | BaseCrossValidator = 3,
+        cv: Any = 3,
         epochs: int | None = None,
         target_type: str = "auto",
         random_state: Any = None,
@@ -196,7 +197,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
             kind = KFold if self.target_type_ == "continuous" else StratifiedKFold
             splitter: Any = kind(folds, shuffle=True, random_state=seed)
         else:
-            splitter = self.cv
+            splitter = check_cv(self.cv, target, classifier=self.target_type_ != "continuous")
         found = list(splitter.split(target, target))
         if (np.bincount(np.concatenate([held_out for _, held_out in found]), minlength=len(target)) != 1).any():
             raise ValueError("the test rows of cv must be every row once: a row out of none has no vectors")

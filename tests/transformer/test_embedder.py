@@ -1,5 +1,7 @@
 """What goes in and what comes out."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -166,14 +168,16 @@ def test_all_takes_every_column_as_categories(data):
 def test_columns_that_are_not_asked_for(data):
     X, y = data
     X = X.assign(wait=pd.to_timedelta(range(len(X)), "h"))
-    assert CategoryEmbedder(["fruit"], **QUICK).fit(X, y).roles_ == {
+    found = CategoryEmbedder(["fruit"], **QUICK).fit(X, y).roles_
+    units = re.compile(r"\[.s\]")  # pandas' own, by version
+    assert {name: units.sub("", role) for name, role in found.items()} == {
         "fruit": "categorical: as asked",
         "shop": "numeric: not asked for",
         "weight": "numeric: not asked for",
         "fresh": "numeric: not asked for",
-        "day": "dropped: timestamp[ns] values, not asked for",
+        "day": "dropped: timestamp values, not asked for",
         "remark": "dropped: text, nearly all different",
-        "wait": "dropped: duration[ns] values, not asked for",
+        "wait": "dropped: duration values, not asked for",
     }
     assert CategoryEmbedder(**QUICK).fit(X[["fruit", "wait"]], y).roles_["wait"].startswith("dropped: duration")
 

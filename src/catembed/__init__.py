@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """``catembed.tabular`` is loaded when it is first asked for: it needs pyarrow."""
-    if name == "tabular":
-        return importlib.import_module("catembed.tabular")
+    """``catembed.tabular`` and ``catembed.sklearn`` are loaded when asked for: they need pyarrow and scikit-learn."""
+    if name in ("sklearn", "tabular"):
+        return importlib.import_module(f"catembed.{name}")
     raise AttributeError(f"module 'catembed' has no attribute {name!r}")

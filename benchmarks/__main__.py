@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
-for name in ("train_step", "bags", "columns", "encode", "fit_vocabulary", "flights", "report"):
+NAMES = ("train_step", "bags", "columns", "encode", "fit_vocabulary", "flights", "transformer", "report")
+for name in NAMES:
     print(f"== benchmarks.{name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """``catembed.data`` and ``catembed.tabular`` are loaded when they are first asked for."""
-    if name in ("data", "tabular"):
+    """``catembed.data``, ``sklearn`` and ``tabular`` are loaded when they are first asked for."""
+    if name in ("data", "sklearn", "tabular"):
         return importlib.import_module(f"catembed.{name}")
     raise AttributeError(f"module 'catembed' has no attribute {name!r}")

@@ -163,6 +163,7 @@ class Fitted:
                 encoder.num_numbers,
                 target_encoding.num_inputs,
                 objective.num_outputs,
+                [layer.embedding.embedding_dim for layer in layers.values()],
             )
         for place, layer in enumerate(layers.values()):
             model.columns[place] = layer

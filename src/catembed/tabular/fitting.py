@@ -53,6 +53,8 @@ def fit(
     valid_by_time: str | None = None,
     valid_fraction: float = 0.2,
     epochs: int | None = None,
+    embedding_dim: int | None = None,
+    baseline: bool = True,
     seed: int = 0,
     watch: Callable[[Plan | Progress], None] = lambda event: None,
 ) -> Fitted:
@@ -71,6 +73,8 @@ def fit(
         valid_fraction: the part of the rows that is validated on.
         epochs: passes over the rows at most, by default 6 or, for a small table, more; training ends earlier if the
             validation loss stops falling.
+        embedding_dim: the length of all vectors; by default it follows from how many categories a column has.
+        baseline: whether to train the linear baseline of the report as well.
         seed: the same seed gives the same result, on the same machine with as many threads.
         watch: called with the ``Plan`` before training and with ``Progress`` ten times a second.
 
@@ -85,7 +89,7 @@ def fit(
     ['prediction', 'probability_false', 'probability_true']
     """
     start = time.perf_counter()
-    _check_numbers(valid_fraction, epochs, seed)
+    _check_numbers(valid_fraction, epochs, embedding_dim, seed)
     if valid is not None and valid_by_time is not None:
         raise TableError("validation rows come from a file or are the latest ones, not both")
     whole = read(table)
@@ -124,7 +128,17 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _train(
-            plan, encoder, objective, recipe, (training, trained), (validation, validated), seed, start, watch
+            plan,
+            encoder,
+            objective,
+            recipe,
+            (training, trained),
+            (validation, validated),
+            embedding_dim,
+            baseline,
+            seed,
+            start,
+            watch,
         )
 
 
@@ -135,6 +149,8 @@ def _train(
     recipe: Recipe,
     training: tuple[pa.Table, np.ndarray],
     validation: tuple[pa.Table, np.ndarray],
+    embedding_dim: int | None,
+    baseline: bool,
     seed: int,
     start: float,
     watch: Callable[[Progress], None],
@@ -144,7 +160,11 @@ def _train(
     most, logits = target_encoding.most_inputs(len(rows)), objective.task != "regression"
     encoding, own = target_encoding.fit(rows.ids, sizes, averaged, most=most, logits=logits, seed=seed)
     model = EntityEmbeddings(
-        list(encoder.vocabularies.values()), encoder.num_numbers, encoding.num_inputs, objective.num_outputs
+        list(encoder.vocabularies.values()),
+        encoder.num_numbers,
+        encoding.num_inputs,
+        objective.num_outputs,
+        None if embedding_dim is None else [embedding_dim] * len(sizes),
     )
     valid_rows = encoder.encode(validation[0])
     inputs = Inputs(rows.ids, rows.numbers, own)
@@ -158,7 +178,7 @@ def _train(
         return objective.metrics(validation[1], predictions)
 
     metrics = {"catembed": measured(objective.predictions(outputs(model, valid_inputs)))}
-    if not history.interrupted:
+    if baseline and not history.interrupted:
         linear = OneHotLinear(sizes, encoder.num_numbers, objective.num_outputs)
         if not train(linear, objective, _LINEAR, *data, generator=generator).interrupted:
             metrics["one-hot linear"] = measured(objective.predictions(outputs(linear, valid_inputs)))
@@ -208,11 +228,13 @@ def _validation(valid: Any, whole: pa.Table, goal: Target, known: Labels) -> tup
     return table.filter(pa.array(found.present)), found.values
 
 
-def _check_numbers(valid_fraction: float, epochs: int | None, seed: int) -> None:
+def _check_numbers(valid_fraction: float, epochs: int | None, embedding_dim: int | None, seed: int) -> None:
     if not 0 < valid_fraction < 1:
         raise TableError(f"the fraction of validation rows must lie between 0 and 1, got {valid_fraction}")
     if epochs is not None and epochs < 1:
         raise TableError(f"epochs must be at least 1, got {epochs}")
+    if embedding_dim is not None and embedding_dim < 1:
+        raise TableError(f"embedding_dim must be at least 1, got {embedding_dim}")
     if not 0 <= seed < 2**63:
         raise TableError(f"the seed must be a whole number from 0 to 2⁶³ - 1, got {seed}")
 

@@ -50,15 +50,22 @@ class EntityEmbeddings(Network):
         num_numbers: how many numbers a row has.
         num_encoded: how many target encodings.
         num_outputs: how many values come out.
+        lengths: the length of each column's vectors; by default ``dimensions`` of its ids.
     """
 
     def __init__(
-        self, vocabularies: Sequence[Vocabulary], num_numbers: int, num_encoded: int, num_outputs: int
+        self,
+        vocabularies: Sequence[Vocabulary],
+        num_numbers: int,
+        num_encoded: int,
+        num_outputs: int,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.columns = nn.ModuleList(CategoryEmbedding(each, dimensions(len(each))) for each in vocabularies)
+        lengths = [dimensions(len(each)) for each in vocabularies] if lengths is None else lengths
+        self.columns = nn.ModuleList(map(CategoryEmbedding, vocabularies, lengths))
         self.dropout = nn.Dropout(_EMBEDDING_DROPOUT)
-        width = sum(dimensions(len(each)) for each in vocabularies) + num_numbers
+        width = sum(lengths) + num_numbers
         self.from_all = _perceptron(width + num_encoded, _HIDDEN, num_outputs, layers=2)
         self.from_vectors = _perceptron(width, _HIDDEN, num_outputs, layers=1)
         with torch.no_grad():

@@ -160,3 +160,73 @@ def test_kernels_do_the_usual_case(monkeypatch):
     """Not torch, table by table."""
     monkeypatch.setattr(module, "_by_torch", lambda each: pytest.fail("torch was asked"))
     gradients(lookup_columns, tables())
+
+
+# Gradients that are not what they seem, and ids that are not what they were
+
+
+def changed_in_place(ids):
+    ids.numpy()[2] = 10**9  # torch does not see it
+
+
+def replaced(ids):
+    ids.data = torch.tensor([0])
+
+
+@pytest.mark.parametrize("change", [changed_in_place, replaced])
+def test_ids_changed_behind_torchs_back_are_refused_in_backward(change):
+    """Otherwise the gradient would be written to other rows, or to other memory."""
+    found = [each._replace(name="fruit") for each in tables()]
+    out = lookup_columns(found)
+    change(found[1].ids)
+    with pytest.raises(RuntimeError, match="the ids of table 'fruit' were changed between lookup and backward"):
+        out.sum().backward()
+
+
+def test_ids_changed_by_torch_are_refused_by_torch():
+    found = tables()
+    out = lookup_columns(found)
+    found[1].ids.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("kind", [torch._efficientzerotensor, lambda shape: torch._neg_view(torch.ones(shape))])
+def test_gradients_without_numbers_of_their_own(kind):
+    found = tables()
+    (ours,) = torch.autograd.grad(lookup_columns(found), found[0].weight, kind((6, 8)))
+    (theirs,) = torch.autograd.grad(by_torch(found), found[0].weight, kind((6, 8)).clone())
+    assert torch.equal(ours, theirs)
+
+
+def test_gradients_in_a_batch():
+    found = tables()
+    grads = torch.eye(48).view(48, 6, 8)
+    ours = torch.autograd.grad(lookup_columns(found), leaves(found), grads, is_grads_batched=True)
+    theirs = torch.autograd.grad(by_torch(found), leaves(found), grads, is_grads_batched=True)
+    assert all(map(torch.equal, ours, theirs))
+
+
+def test_under_another_default_device():
+    found = tables()
+    expected = lookup_columns(found)
+    with torch.device("meta"):
+        out = lookup_columns(found)
+        out.sum().backward()
+    assert torch.equal(out, expected)
+    assert found[0].weight.grad.device.type == "cpu"
+
+
+def test_gradients_of_gradients_of_one_weight_by_rows_and_dense():
+    first, *_ = tables(torch.float64)
+    weight = first.weight
+    for look in (lookup_columns, by_torch):
+        out = look([first._replace(sparse=True), first])
+        (grad,) = torch.autograd.grad(out.pow(2).sum(), weight, create_graph=True)
+        assert grad.to_dense().shape == weight.shape
+
+
+def test_rows_of_another_shape_are_refused():
+    first, second, _ = tables()
+    with pytest.raises(RuntimeError, match=r"Sizes of tensors must match|same number of dimensions"):
+        lookup_columns([first, second, torch.zeros(2, 3, 2)])

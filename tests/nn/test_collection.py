@@ -319,6 +319,16 @@ def test_keyed_jagged_tensors():
         layer(KeyedJaggedTensor({"tags": ([1], [0, 1]), "a": ([0, 1, 1], [1, 2])}))
     with pytest.raises(TableError, match="needs column 'a'"):
         layer(KeyedJaggedTensor({"tags": ([1], [0, 1])}))
+    jagged.weights["a"] = torch.tensor([1.0, 2.0])
+    with pytest.raises(
+        TableError, match=r"column 'a' is looked up without pooling, and takes no weights \(that of row 1"
+    ):
+        layer(jagged)
+    years = EmbeddingCollection({"year": CategoryEmbedding([1999, 2000], 2)})
+    jagged = KeyedJaggedTensor({"year": ([1, 0], [1, 1])})
+    assert torch.equal(years(ids=jagged), years({"year": [2000, 1999]}))
+    with pytest.raises(TypeError, match="the categories of column 'year' are integers"):
+        years(jagged)
 
 
 # What is refused
@@ -425,6 +435,135 @@ def test_in_a_model_that_is_moved_and_compiled():
     assert layer.to("meta")(ids={name: each.to("meta") for name, each in ids.items()}).shape == (2, 5)
 
 
+@pytest.mark.parametrize("watched", ["forward replaced", "global hook", "hook", "pre-hook", "backward hook"])
+def test_a_layer_that_somebody_watches_is_called(watched):
+    layer, seen = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2), "c": Embedding(5, 2)}), []
+    table = layer["a"]
+    if watched == "forward replaced":
+        own = table.forward
+        table.forward = lambda ids: seen.append(table) or own(ids)
+    elif watched == "global hook":
+        handle = nn.modules.module.register_module_forward_hook(lambda module, args, out: seen.append(module))
+    elif watched == "hook":
+        table.register_forward_hook(lambda module, args, out: seen.append(module))
+    elif watched == "pre-hook":
+        table.register_forward_pre_hook(lambda module, args: seen.append(module))
+    else:
+        table.register_full_backward_hook(lambda module, given, out: seen.append(module))
+    layer(ids=torch.tensor([[1, 2, 3]])).sum().backward()
+    assert table in seen
+    if watched == "global hook":
+        handle.remove()
+
+
+def test_a_weight_that_is_no_parameter():
+    layer = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2)})
+    weight = torch.randn(5, 2)
+    del layer["a"].weight
+    layer["a"].weight = weight * 2
+    assert torch.equal(layer(ids=torch.tensor([[1, 2]]))[:, :2], weight[[1]] * 2)
+
+
+def test_a_weight_of_another_width():
+    layer = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2)})
+    layer["a"].weight = nn.Parameter(torch.randn(5, 3))
+    assert (layer.slices["b"], layer.embedding_dim) == (slice(3, 5), 5)
+    assert layer(ids=torch.tensor([[1, 2]])).shape == (1, 5)
+
+
+def test_parts_of_a_dict_are_tensors_of_their_own():
+    layer = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2)}, output="dict")
+    out = layer(ids=torch.tensor([[1, 2], [3, 4]]))
+    out["a"].relu_().sum().backward()
+    assert (layer["a"].weight.grad.sum(), layer["b"].weight.grad.abs().sum()) != (0, 0)
+
+
+def test_nothing_grows_where_a_column_is_refused():
+    growing = CategoryEmbedding(Vocabulary(["x"], unseen="grow"), 2)
+    layer = EmbeddingCollection({"a": growing, "b": CategoryEmbedding(["x"], 2)})
+    with pytest.raises(UnseenCategoryError, match="column 'b'"):
+        layer({"a": ["new"], "b": ["bad"]})
+    assert list(growing.vocabulary) == ["x"]
+    other = CategoryEmbedding(Vocabulary(["x"], unseen="grow"), 2)
+    other.share_memory()
+    layer = EmbeddingCollection({"a": growing, "b": other})
+    with pytest.raises(RuntimeError, match="no rows can be added"):
+        layer({"a": ["new"], "b": ["new"]})
+    assert list(growing.vocabulary) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ([0, 2.5], "column 'a': 2.5 at position 1 is no whole number"),
+        (pd.Series([1, None], dtype="Int64"), "column 'a': a value is missing at position 1; ids are integers"),
+        ([True, False], "column 'a': ids are integers .got booleans."),
+        (["1", "2"], "column 'a': ids are integers .got strings."),
+    ],
+)
+def test_ids_that_are_none(column, told):
+    layer = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2)})
+    for call in (layer, lambda rows: layer(ids=rows)):
+        with pytest.raises(VocabularyError, match=told):
+            call({"a": column, "b": [0, 1]})
+    with pytest.raises(RuntimeError, match="Ids must be integers"):
+        layer(ids={"a": torch.tensor([0.0, 1.0]), "b": torch.tensor([0, 1])})
+
+
+def test_ids_of_categories_as_lists():
+    layer = EmbeddingCollection({"a": CategoryEmbedding(["x", "y"], 2), "b": CategoryEmbedding(["x", "y"], 2)})
+    assert layer(ids={"a": [[0, 1], [1, 0]], "b": torch.tensor([[0, 1], [1, 0]])}).shape == (2, 2, 4)
+
+
+# One table read in two ways
+
+
+def items(**options):
+    rows = {"item": ["a", "b", "a"], "seen": [["a", "c"], [], ["b"]], "tags": ["a|d", "", "b"]}
+    schema = {
+        "item": {"embedding_dim": 4},
+        "seen": {"shares": "item", "pooling": "mean"},
+        "tags": {"shares": "item", "pooling": "sum", "separator": "|"},
+    }
+    return rows, EmbeddingCollection.fit(rows, schema, **options)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_value_and_lists_of_values_share_a_table(sparse):
+    rows, layer = items(sparse=sparse)
+    assert list(layer["item"].vocabulary) == ["a", "b", "c", "d"]
+    assert len(list(layer.parameters())) == 1
+    out = layer(rows)
+    assert torch.equal(out[:, 4:8], layer["seen"](rows["seen"]))
+    assert torch.equal(out[0, 4:8], (out[0, :4] + layer["item"]["c"]) / 2)
+    out.sum().backward()
+    grad = layer["item"].embedding.weight.grad
+    assert grad.is_sparse == sparse
+    assert grad.to_dense()[:, 0].tolist() == [2 + 0.5 + 1, 1 + 1 + 1, 0.5, 1]
+
+
+def test_a_shared_vocabulary_grows_for_all():
+    rows, layer = items(unseen="grow")
+    layer({**rows, "item": ["a", "new", "a"], "seen": [["newer"], ["new"], []]})
+    assert [len(each) for each in layer.values()] == [7, 7, 7]
+    assert {each.embedding.num_embeddings for each in layer.values()} == {7}
+    assert len({each.embedding.weight for each in layer.values()}) == 1
+
+
+def test_a_shared_table_stays_shared_in_a_file(tmp_path):
+    rows, layer = items(unseen="grow")
+    catembed.save(tmp_path / "items.safetensors", layer)
+    loaded = catembed.load(tmp_path / "items.safetensors")
+    assert torch.equal(loaded(rows), layer(rows))
+    assert len(list(loaded.parameters())) == 1
+    assert loaded["item"].vocabulary is loaded["tags"].vocabulary
+    assert loaded["tags"].separator == "|"
+    tied = EmbeddingCollection({"a": Embedding(5, 2), "b": Embedding(5, 2), "c": EmbeddingBag(5, 2)})
+    tied["b"].weight = tied["c"].weight = tied["a"].weight
+    catembed.save(tmp_path / "tied.safetensors", tied)
+    assert len(list(catembed.load(tmp_path / "tied.safetensors").parameters())) == 1
+
+
 # Learned from a table
 
 
@@ -475,12 +614,33 @@ def test_fit_by_names_and_by_separator():
         (["a", "a"], TableError, "column 'a' is named twice"),
         ("ab", TypeError, "a list of names"),
         ({"b": {}}, VocabularyError, "column 'b': "),
-        ({"a": {"wrong": 1}}, TypeError, "wrong"),
+        ({"a": {"wrong": 1}}, TypeError, "column 'a': there is no setting 'wrong'"),
+        (
+            {"a": {}, "two": {"shares": "a", "embedding_dim": 2}},
+            TypeError,
+            "its own settings are pooling and separator",
+        ),
+        ({"a": {}, "two": {"shares": 3}}, TypeError, "column 'two' has settings as a dict"),
+        ({"l": {}}, VocabularyError, "column 'l': ragged nested lists"),
+        ({"a": {}, "r": cross("a", "z", buckets=3)}, TableError, "needs column 'z'"),
+        (
+            {"a": {}, "r": cross("a", "i", buckets=3)},
+            VocabularyError,
+            "column 'r': column 'i': .* was made for strings",
+        ),
+        ({"a": {}, "two": {}}, TableError, "column 'a' has 1 rows, column 'two' 2"),
     ],
 )
 def test_schemas_that_are_refused(columns, error, told):
     with pytest.raises(error, match=told):
-        EmbeddingCollection.fit({"a": ["x"], "b": [0.5]}, columns)
+        EmbeddingCollection.fit(
+            {"a": ["x"], "b": [0.5], "l": [["x", "y"], ["x"]], "i": [1], "two": ["x", "y"]}, columns
+        )
+
+
+def test_fit_says_what_there_is_to_set():
+    with pytest.raises(TypeError, match=r"there is no setting 'unsen'; there are .*unseen"):
+        EmbeddingCollection.fit({"a": ["x"]}, ["a"], unsen="unknown")
 
 
 def test_it_is_public():

@@ -94,6 +94,11 @@ def rename(old, new):
     return lambda header, tensors: tensors.update({new: tensors.pop(old)})
 
 
+def tie(**changes):
+    """Table 3, of ids, refers to others."""
+    return lambda header, tensors: header["tables"][4].update(changes)
+
+
 ATTACKS = {
     "no columns": change(columns=[]),
     "columns of no table": change(columns=[["origin", 9]]),
@@ -113,6 +118,13 @@ ATTACKS = {
     "a tensor of no table": rename("0.weight", "9.weight"),
     "a tensor without a number": rename("0.weight", "weight"),
     "a tensor with another spelling": rename("0.weight", "00.weight"),
+    "a weight of its own and another's": tie(weight=0),
+    "a weight of a table to come": tie(weight=5),
+    "a weight of no table": tie(weight="0"),
+    "a weight of a table of other rows": lambda h, t: (t.pop("1.weight"), h["tables"][1].update(weight=0)),
+    "a vocabulary of a table that has none": lambda h, t: h["tables"].append({**h["tables"][0], "vocabulary": 4}),
+    "a vocabulary of its own and another's": lambda h, t: h["tables"][2].update(vocabulary=0),
+    "a vocabulary of itself": lambda h, t: h["tables"][1].update(vocabulary=1),
     "two tables exchanged": lambda h, t: h["tables"].reverse(),
     "sequences side by side": lambda h, t: h["tables"][1]["settings"].update(mode="none"),
     "a cross with other columns": lambda h, t: h["tables"][3]["vocabulary"].update(cross=["a", "b"]),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+import catembed
 from catembed import CrossVocabulary, FormatError, VocabularyError
 from catembed.vocabulary import from_arrays
 
@@ -132,3 +133,16 @@ def test_damaged_headers_are_refused(damage):
     header, arrays = routes().to_arrays()
     with pytest.raises(FormatError):
         from_arrays(header | damage, arrays)
+
+
+def test_rows_of_another_cross_are_not_matched():
+    """Buckets of other combinations mean other things, as many as there may be."""
+    here, there = (catembed.cross(*names, buckets=10, embedding_dim=2) for names in (("a", "b"), ("c", "d")))
+    with pytest.raises(VocabularyError, match=r"columns \('c', 'd'\) instead of \('a', 'b'\)"):
+        here.load_state_dict(there.state_dict())
+    here.on_other_vocabulary = "match"
+    before = here.embedding.weight.clone()
+    here.load_state_dict(there.state_dict())
+    assert torch.equal(here.embedding.weight, before)
+    with pytest.raises(ValueError, match="nothing to pool"):
+        catembed.cross("a", "b", buckets=3, pooling="mean")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from catembed.functional.ids import NATIVE, explain, padding_row
-from catembed.functional.lookup import embedding, is_plain
+from catembed.functional.ids import NATIVE, explain, padding_row, table_words
+from catembed.functional.lookup import embedding, is_plain, is_plain_gradient
 from catembed.kernels.columns import Columns
 from catembed.kernels.dispatch import CPU, kernel
 from catembed.storage import room
@@ -84,7 +84,7 @@ def _by_kernels(lookups: Sequence[Lookup], found: Sequence[Lookup | Tensor]) -> 
         return False
     dtype, shape = lookups[0].weight.dtype, lookups[0].ids.shape
     tensors = [each for each in found if not isinstance(each, Lookup)]
-    if dtype not in _DTYPES or any(each.dtype != dtype for each in tensors):
+    if dtype not in _DTYPES or any(each.dtype != dtype or each.shape[:-1] != shape for each in tensors):
         return False
     for weight, ids, *_ in lookups:
         fits = weight.dtype == dtype and ids.dtype in NATIVE and ids.shape == shape
@@ -121,6 +121,7 @@ class _Lookups(torch.autograd.Function):
             out[:, start : start + rows.shape[-1]] = rows.reshape(plan.rows, rows.shape[-1])
         ctx.plan = plan._replace(lookups=(), columns=plan.columns._replace(ids=()))
         ctx.sparse = [each.sparse for each in plan.lookups]
+        ctx.names = [each.name for each in plan.lookups]
         ctx.shapes = [each.shape for each in tensors]
         ctx.save_for_backward(*plan.columns.ids)
         return out
@@ -128,24 +129,28 @@ class _Lookups(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         plan: _Plan = ctx.plan
+        (grad,) = grads
         columns = plan.columns._replace(ids=ctx.saved_tensors)
         found: list[Tensor | None] = [None] * len(ctx.shapes)
         for at, start in enumerate(plan.others, plan.num_tables):
-            found[at] = grads[0][:, start : start + ctx.shapes[at][-1]].reshape(ctx.shapes[at])
+            found[at] = grad[:, start : start + ctx.shapes[at][-1]].reshape(ctx.shapes[at])
         wanted = [at for at, number in enumerate(plan.tables) if ctx.needs_input_grad[1 + number]]
-        twice = torch.is_grad_enabled()
-        dense = [] if twice else [at for at in wanted if not ctx.sparse[at]]
-        if dense:
-            _sum_rows(found, grads[0], plan, _taken(columns, dense), [plan.tables[at] for at in dense], ctx.shapes)
         for at in wanted:
-            if twice or ctx.sparse[at]:
-                number = plan.tables[at]
-                rows, columns_of = ctx.shapes[number]
-                part = grads[0][:, columns.starts[at] : columns.starts[at] + columns_of]
-                table = torch.ops.aten.embedding_backward(
-                    part, columns.ids[at], rows, columns.paddings[at], False, ctx.sparse[at]
-                )
-                found[number] = _plus(found[number], table)
+            if columns.ids[at].numel() != plan.rows:
+                raise _changed(ctx.names[at])
+        summed = []
+        if not torch.is_grad_enabled() and is_plain_gradient(grad):
+            summed = [at for at in wanted if not ctx.sparse[at]]
+        if summed:
+            _sum_rows(ctx, found, grad, _taken(columns, summed), summed)
+        for at in sorted(set(wanted) - set(summed)):
+            number = plan.tables[at]
+            rows, width = ctx.shapes[number]
+            part = grad[:, columns.starts[at] : columns.starts[at] + width]
+            table = torch.ops.aten.embedding_backward(
+                part, columns.ids[at], rows, columns.paddings[at], False, ctx.sparse[at]
+            )
+            found[number] = _plus(found[number], table)
         return None, *found
 
 
@@ -154,21 +159,29 @@ def _taken(columns: Columns, chosen: Sequence[int]) -> Columns:
     return Columns([ids[at] for at in chosen], [starts[at] for at in chosen], [paddings[at] for at in chosen])
 
 
-def _sum_rows(
-    found: list[Tensor | None],
-    grad: Tensor,
-    plan: _Plan,
-    columns: Columns,
-    tables: Sequence[int],
-    shapes: Sequence[torch.Size],
-) -> None:
+def _sum_rows(ctx: Any, found: list[Tensor | None], grad: Tensor, columns: Columns, summed: Sequence[int]) -> None:
     """Dense gradients of the tables of these columns, into ``found``."""
     grad = grad if grad.stride(1) == 1 else grad.contiguous()
+    tables = [ctx.plan.tables[at] for at in summed]
     for number in tables:
         if found[number] is None:
-            found[number] = grad.new_empty(shapes[number])
-    kernel("column_grads", CPU)(grad, columns, [found[number] for number in tables])
+            found[number] = grad.new_empty(ctx.shapes[number])
+    try:
+        kernel("column_grads", CPU)(grad, columns, [found[number] for number in tables])
+    except IndexError as error:
+        raise _changed(ctx.names[summed[error.args[0]]]) from None
+
+
+def _changed(name: str | None) -> RuntimeError:
+    return RuntimeError(
+        f"the ids of {table_words(name)} were changed between lookup and backward, through memory that they share (a "
+        "NumPy array, a mapped file): its gradient would be that of other rows. Look up a copy"
+    )
 
 
 def _plus(so_far: Tensor | None, more: Tensor) -> Tensor:
-    return more if so_far is None else so_far + more
+    if so_far is None:
+        return more
+    if so_far.is_sparse and not more.is_sparse:  # torch adds sparse to dense only
+        return more + so_far
+    return so_far + more

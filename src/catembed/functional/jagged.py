@@ -126,7 +126,7 @@ def _of_lists(bags: Sequence[Any], what: str, rectangular: bool) -> Jagged | Non
     if len(set(sizes)) <= 1 and not rectangular:
         return None
     flat = list(chain.from_iterable(bag.tolist() if hasattr(bag, "tolist") else bag for bag in bags))
-    offsets = torch.tensor([0, *sizes]).cumsum(0)
+    offsets = torch.tensor([0, *sizes], device="cpu").cumsum(0)
     if any(issubclass(kind, (list, tuple)) for kind in set(map(type, flat))):
         at = next(at for at, item in enumerate(flat) if isinstance(item, (list, tuple)))
         raise TypeError(f"{what}: a bag is a list of numbers, one level deep (got a list at {place_in(offsets)(at)})")

@@ -18,7 +18,7 @@ from torch import Tensor
 from catembed.functional.ids import NATIVE, as_ids, explain, padding_row, refuse_out_of_range
 from catembed.storage import room
 
-__all__ = ["embedding", "is_plain"]
+__all__ = ["embedding", "is_plain", "is_plain_gradient"]
 
 
 def embedding(
@@ -95,14 +95,28 @@ def _is_large(ids: Tensor, weight: Tensor, max_norm: float | None, scale_grad_by
     )
 
 
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
 def is_plain(*tensors: Tensor) -> bool:
     """Whether tensors are plain ones on the CPU, outside compilers, tracers, transforms and dispatch modes."""
+    for tensor in tensors:
+        if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.is_nested:
+            return False
     return (
         not torch.compiler.is_compiling()
-        and all(type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)
-        and not any(tensor.is_nested for tensor in tensors)
         and torch._C._get_tracing_state() is None
         and torch._C._functorch.peek_interpreter_stack() is None  # pyright: ignore[reportAttributeAccessIssue]
         and torch._C._len_torch_dispatch_stack() == 0
         and torch.autograd.forward_ad._current_level < 0
+    )
+
+
+def is_plain_gradient(grad: Tensor) -> bool:
+    """Whether a gradient is numbers in memory: it may be none at all, many of them in a batch, or negated lazily."""
+    return (
+        is_plain(grad)
+        and not grad._is_zerotensor()  # pyright: ignore[reportAttributeAccessIssue]
+        and not grad.is_neg()
+        and not torch._C._functorch.is_legacy_batchedtensor(grad)  # pyright: ignore[reportAttributeAccessIssue]
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catembed.functional.lookup import is_plain_gradient
 from catembed.kernels import reference_bag
 from catembed.kernels.dispatch import CPU, kernel
 from catembed.kernels.reference import arithmetic_dtype
@@ -61,7 +62,7 @@ class _Pool(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         weight, weights, ids, offsets, divisors, winners = ctx.saved_tensors
         dtype, wide = grads[0].dtype, arithmetic_dtype(grads[0].dtype)
-        twice = torch.is_grad_enabled()
+        twice = torch.is_grad_enabled() or not is_plain_gradient(grads[0])
         if twice:
             divisors = reference_bag.bag_divisors(ids, offsets, weights, ctx.mode, ctx.padding, wide)
         grad = grads[0].to(wide)
@@ -90,7 +91,7 @@ def _rows(
     groups = kernel("group", CPU)(ids, ctx.shape[0])
     rows, targets = groups.rows, groups.rows
     if ctx.sparse:
-        targets = torch.arange(len(rows))
+        targets = torch.arange(len(rows), device="cpu")
     at = int(torch.searchsorted(rows, ctx.padding)) if ctx.padding >= 0 else len(rows)
     if at < len(rows) and int(rows[at]) == ctx.padding:
         targets = targets.clone()
@@ -98,7 +99,7 @@ def _rows(
         if ctx.sparse:
             targets[at + 1 :] -= 1
             rows = torch.cat([rows[:at], rows[at + 1 :]])
-    out = room(len(rows), ctx.shape[1], dtype) if ctx.sparse else torch.zeros(ctx.shape, dtype=dtype)
+    out = room(len(rows), ctx.shape[1], dtype) if ctx.sparse else torch.zeros(ctx.shape, dtype=dtype, device="cpu")
     kernel("bag_rows", CPU)(grad, groups, offsets, weights, winners, targets, out)
     if not ctx.sparse:
         return out

@@ -29,10 +29,12 @@ def columns(tables: Sequence[Tensor], columns: Columns, out: Tensor) -> None:
 def column_grads(grad: Tensor, columns: Columns, outs: Sequence[Tensor]) -> None:
     """Fill ``outs``, one for each column, with its table's gradient ``(N, D)``: sums of rows of ``grad (B, W)``.
 
-    Columns of one table have the same tensor there. The ids must be in range.
+    Columns of one table have the same tensor there. Raises ``IndexError(column)`` for an id outside ``[0, N)``.
     """
     for out in outs:
         out.zero_()
-    for ids, start, padding, out in zip(*columns, outs, strict=True):
+    for at, (ids, start, padding, out) in enumerate(zip(*columns, outs, strict=True)):
+        if ((ids < 0) | (ids >= len(out))).any():
+            raise IndexError(at)
         kept = ids != padding
         out.index_add_(0, ids[kept].long(), grad[kept, start : start + out.shape[1]])

@@ -27,9 +27,9 @@ from catembed.nn.fresh import append_missing, seed_of
 from catembed.nn.growth import check_growable
 from catembed.nn.plain import to_torch
 from catembed.nn.vocabulary_state import AnyVocabulary, from_state, to_state
-from catembed.vocabulary import HashVocabulary, Vocabulary, check_separator, encode_bags
+from catembed.vocabulary import CrossVocabulary, HashVocabulary, Vocabulary, check_separator, encode_bags
 
-__all__ = ["CategoryEmbedding", "ids_to_look_up"]
+__all__ = ["CategoryEmbedding", "grows_by"]
 
 _NOT_GIVEN: Any = object()
 _CHOICES = ("error", "match")
@@ -43,13 +43,20 @@ def _encoded(layer: CategoryEmbedding, column: Any, grow: bool) -> tuple[Tensor 
     return Jagged(ids, offsets), single
 
 
-def ids_to_look_up(layer: CategoryEmbedding, column: Any) -> tuple[Tensor | Jagged, bool]:
+def _ids_to_look_up(layer: CategoryEmbedding, column: Any) -> tuple[Tensor | Jagged, bool]:
     """The same where they are looked up: in training, values that are new become categories if the vocabulary grows."""
     ids, single = _encode(layer, column, False)
-    if layer._grows() and bool((_values(ids) == layer.vocabulary.unknown_id).any()):
-        check_growable(layer.embedding)  # pyright: ignore[reportCallIssue]  (before anything has changed)
+    if grows_by(layer, ids):
         ids, single = _encode(layer, column, True)
     return ids.to(layer.embedding.weight.device), single
+
+
+def grows_by(layer: CategoryEmbedding, ids: Any) -> bool:
+    """Whether a lookup now makes new categories of the values with these ids; raises where the table cannot grow."""
+    grows = layer._grows() and bool((_values(ids) == layer.vocabulary.unknown_id).any())
+    if grows:
+        check_growable(layer.embedding)  # pyright: ignore[reportCallIssue]  (before anything has changed)
+    return grows
 
 
 # Outside of compiled graphs.
@@ -207,7 +214,7 @@ class CategoryEmbedding(torch.nn.Module):
         if ids is not None:
             return self._look_up(ids, per_sample_weights)
         if not (isinstance(categories, (Tensor, Jagged)) or torch.overrides.is_tensor_like(categories)):
-            ids, single = ids_to_look_up(self, categories)
+            ids, single = _ids_to_look_up(self, categories)
             return self._look_up(ids, per_sample_weights, single)
         if self._vocabulary.kind in ("integer", "boolean"):
             raise TypeError(
@@ -391,6 +398,8 @@ def _check_pooling(pooling: Any, separator: Any, vocabulary: AnyVocabulary) -> N
         return
     if pooling not in MODES:
         raise ValueError(f"pooling must be None or one of {', '.join(map(repr, MODES))} (got {pooling!r})")
+    if isinstance(vocabulary, CrossVocabulary):
+        raise ValueError(f"a cross has one combination in each row, and nothing to pool (got pooling={pooling!r})")
     if isinstance(vocabulary, HashVocabulary) and vocabulary.hashes > 1:
         raise ValueError(f"pooling needs hashes=1, one id for each value (got hashes={vocabulary.hashes})")
     if separator is not None and vocabulary.kind not in ("string", "empty"):

@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from catembed.functional import Lookup, lookup_columns
 from catembed.nn import collection_inputs as inputs
@@ -72,6 +73,8 @@ class EmbeddingCollection(nn.Module):
         super().__init__()
         if output not in _OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(map(repr, _OUTPUTS))} (got {output!r})")
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"a collection takes a dict of layers by column (got {type(columns).__name__})")
         if not columns:
             raise ValueError("a collection has at least one column (got none)")
         self.output = output
@@ -90,15 +93,19 @@ class EmbeddingCollection(nn.Module):
         Args:
             rows: a DataFrame, an Arrow table, or a dict of columns; it may have others besides.
             columns: the names of columns; or a schema: for each name its own settings as a dict, or the name of another
-                column, whose table it shares (its values are learned too), or a layer, such as ``cross(…)``.
+                column, whose layer it shares (its values are learned too), or a layer, such as ``cross(…)``, which is
+                taken as it is. ``{"shares": "item", "pooling": "mean"}`` shares vocabulary and weight of a column that
+                is read in another way: a list of items beside an item.
             output: as in ``EmbeddingCollection``.
             **settings: for all columns that do not say otherwise: those of ``Vocabulary.fit`` (``unseen``, ``missing``,
                 ``min_count``, …) and those of ``CategoryEmbedding`` (``embedding_dim``, which is ``"auto"`` by
                 default, ``pooling``, ``separator``, ``sparse``, …).
 
         Raises:
-            TableError: a column that the table does not have; a shared one that is shared itself.
-            VocabularyError: values that make no vocabulary, with the column's name.
+            TableError: a column that the table does not have, or of another length; a shared one that is shared itself.
+            TypeError: a setting that there is not.
+            VocabularyError: values that make no vocabulary or are no values of their column, such as lists without
+                ``pooling``; with the column's name.
 
         >>> rows = {"origin": ["JFK", "SFO", "JFK"], "dest": ["SFO", "LAX", None], "late": [0, 1, 0]}
         >>> EmbeddingCollection.fit(rows, {"origin": {"embedding_dim": 4}, "dest": "origin"}, missing="own")["dest"]
@@ -107,7 +114,9 @@ class EmbeddingCollection(nn.Module):
           (embedding): Embedding(4, 4, name='origin')
         )
         """
-        return cls(fitted_layers(rows, columns, settings), output=output)
+        collection = cls(fitted_layers(rows, columns, settings), output=output)
+        inputs.probe(collection, rows)
+        return collection
 
     # What there is
 
@@ -147,6 +156,14 @@ class EmbeddingCollection(nn.Module):
     def __len__(self) -> int:
         """How many columns there are."""
         return len(self._names)
+
+    def keys(self) -> Iterator[str]:
+        """The columns, in the order of the output."""
+        return iter(self._names)
+
+    def values(self) -> Iterator[Any]:
+        """The layers; one that several columns share comes for each of them."""
+        return iter(self.tables._modules.values())
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """The columns and their layers."""
@@ -198,16 +215,26 @@ class EmbeddingCollection(nn.Module):
         else:
             ids, found_weights = inputs.given_ids(self, ids)
         weights = inputs.check_weights(self, found_weights if per_sample_weights is None else per_sample_weights)
-        alike = inputs.check_lengths(self, ids, self.output == "concat")
-        found = [_found(name, layer, ids[name], weights.get(name)) for name, layer in self.items()]
-        if self.output == "concat":
-            return lookup_columns(found)
-        if alike:
-            return self.split(lookup_columns(found))
-        return {name: lookup_columns([each]) for name, each in zip(self, found, strict=True)}
+        inputs.check_lengths(self, ids)
+        watched = bool(_has_any_global_hook())  # of all modules, each layer among them
+        found = [_found(name, layer, ids[name], weights.get(name), watched) for name, layer in self.items()]
+        return lookup_columns(found) if self.output == "concat" else self._by_name(found)
+
+    def _by_name(self, found: list[Lookup | Tensor]) -> dict[str, Tensor]:
+        """A tensor of its own for each column; those of one shape are looked up together."""
+        vectors = {name: each for name, each in zip(self, found, strict=True) if isinstance(each, Tensor)}
+        lookups = {name: each for name, each in zip(self, found, strict=True) if isinstance(each, Lookup)}
+        if len({each.ids.shape for each in lookups.values()}) == 1:
+            widths = [each.weight.shape[1] for each in lookups.values()]
+            # Not views for autograd: nothing else holds what they are parts of.
+            parts = lookup_columns(list(lookups.values())).unsafe_split_with_sizes(widths, -1)
+            vectors |= dict(zip(lookups, parts, strict=True))
+        else:
+            vectors |= {name: lookup_columns([each]) for name, each in lookups.items()}
+        return {name: vectors[name] for name in self}
 
     def extra_repr(self) -> str:
-        """Columns that share a table, which torch would print twice; and the output."""
+        """The output, where it is not one tensor."""
         return "" if self.output == "concat" else f"output={self.output!r}"
 
 
@@ -234,18 +261,18 @@ def _table(layer: Layer) -> Any:
 
 
 def _width(layer: Layer) -> int:
-    return _table(layer).embedding_dim
+    return _table(layer).weight.shape[-1]
 
 
 def _grows(layer: Layer) -> bool:
     return isinstance(layer, CategoryEmbedding) and layer.vocabulary.unseen == "grow"
 
 
-def _found(name: str, layer: Any, ids: Any, weights: Any) -> Lookup | Tensor:
+def _found(name: str, layer: Any, ids: Any, weights: Any, watched: bool) -> Lookup | Tensor:
     """What is to be looked up for a column; or its vectors, where its layer does more than look up."""
     kind = type(layer)
     table = layer._modules["embedding"] if kind is CategoryEmbedding else layer
-    if not (type(table) is Embedding and type(ids) is Tensor and _is_plain(layer, table)):
+    if watched or not (type(table) is Embedding and type(ids) is Tensor and _is_plain(layer, table)):
         extra = {} if weights is None else {"per_sample_weights": weights}
         with inputs.naming(name):
             return layer(ids=ids, **extra) if isinstance(layer, CategoryEmbedding) else layer(ids, **extra)
@@ -254,20 +281,25 @@ def _found(name: str, layer: Any, ids: Any, weights: Any) -> Lookup | Tensor:
     if table.kept_exact and table.training:
         table._settle(ids)
     called = name if table.name in (None, name) else f"{table.name} (column {name})"
-    weight: Any = table._parameters["weight"]  # what torch's own attribute would look for, at some cost
-    return Lookup(weight, ids, table.padding_idx, table.sparse, called)
+    weight = table._parameters.get("weight")  # what the attribute would look for, at some cost
+    return Lookup(table.weight if weight is None else weight, ids, table.padding_idx, table.sparse, called)
 
 
 def _is_plain(layer: Any, table: Any) -> bool:
     """Whether a layer does nothing but look up; asked of every column at every call."""
-    if table.max_norm is not None or table.scale_grad_by_freq or _has_hooks(table):
+    if table.max_norm is not None or table.scale_grad_by_freq or _is_changed(table):
         return False
     if layer is table:
         return True
-    return getattr(layer.vocabulary, "hashes", 1) == 1 and not _has_hooks(layer)
+    return getattr(layer.vocabulary, "hashes", 1) == 1 and not _is_changed(layer)
 
 
-def _has_hooks(module: Any) -> bool:
+def _is_changed(module: Any) -> bool:
+    """Whether somebody has put something around the forward of a module, or in its place."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
     )

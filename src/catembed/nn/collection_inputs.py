@@ -10,23 +10,23 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
-from catembed.errors import CatembedError, TableError
-from catembed.functional import Jagged, as_ids
-from catembed.nn.category_embedding import ids_to_look_up
+from catembed.errors import CatembedError, TableError, UnseenCategoryError
+from catembed.functional import Jagged
+from catembed.nn.category_embedding import CategoryEmbedding, grows_by
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
-from catembed.vocabulary import CrossVocabulary, check_columns, columns_of
+from catembed.vocabulary import CrossVocabulary, check_columns, columns_of, integers
 
 if TYPE_CHECKING:
     from catembed.nn.collection import EmbeddingCollection
     from catembed.nn.encoder import Encoder
 
-__all__ = ["check_lengths", "check_weights", "encode", "given_ids", "ids_of", "naming", "needed", "numbers"]
+__all__ = ["check_lengths", "check_weights", "encode", "given_ids", "ids_of", "naming", "needed", "probe"]
 
 _READER = "the collection"
+_PROBED = 32  # rows of a table that tell what its columns hold
 Ids = Mapping[str, Any]
 
 
@@ -47,8 +47,19 @@ def _sources(layer: Any) -> tuple[str, ...]:
 def ids_of(collection: EmbeddingCollection, rows: Any) -> tuple[Ids, Mapping[str, Any]]:
     """The ids of what a collection is called with, new categories included, and the weights that came with them."""
     if _is_keyed_jagged(rows):
+        for name, layer in collection.items():
+            _refuse_ambiguous(name, layer)
         return _of_keyed_jagged(collection, rows)
-    return encode(collection, rows, lambda layer, column: ids_to_look_up(layer, column)[0]), {}
+    table = columns_of(rows)
+    ids = encode(collection, table, lambda layer, column: layer.encode(column))
+    categories = {name: layer for name, layer in collection.items() if isinstance(layer, CategoryEmbedding)}
+    growing = {id(layer) for name, layer in categories.items() if grows_by(layer, ids[name])}
+    if growing:  # nothing has, so far: all columns are known to be sound
+        ids = encode(collection, table, lambda layer, column: layer.encode(column, grow=id(layer) in growing))
+    return {
+        name: ids[name].to(layer.embedding.weight.device) if name in categories else ids[name]
+        for name, layer in collection.items()
+    }, {}
 
 
 def encode(collection: EmbeddingCollection | Encoder, rows: Any, encoder: Callable[[Any, Any], Any]) -> Ids:
@@ -73,13 +84,8 @@ def _ids_of_column(name: str, layer: Any, column: Any, encoder: Callable[[Any, A
         _refuse_ambiguous(name, layer)
         return column
     if isinstance(layer, Embedding):
-        return as_ids(numbers(column), layer.weight)
+        return integers(column).to(layer.weight.device)
     return column if isinstance(layer, EmbeddingBag) else encoder(layer, column)
-
-
-def numbers(column: Any) -> Any:
-    """A column of integers of any library as what ``Embedding`` takes."""
-    return column if isinstance(column, (list, tuple, int, np.ndarray, np.generic)) else np.asarray(column)
 
 
 def _columns_of_cross(name: str, layer: Any, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,10 +113,25 @@ def naming(name: str) -> Iterator[None]:
     """Name the column in what is raised about it."""
     try:
         yield
-    except (CatembedError, TypeError, ValueError) as fact:
-        if str(fact).startswith(f"column {name!r}") or type(fact).__module__ not in ("builtins", "catembed.errors"):
+    except (CatembedError, TypeError, ValueError, RuntimeError) as fact:
+        plain = isinstance(fact, CatembedError) or type(fact) in (TypeError, ValueError, RuntimeError)
+        if not plain or str(fact).startswith(f"column {name!r}"):
             raise
         raise type(fact)(f"column {name!r}: {fact}") from None
+
+
+def probe(collection: EmbeddingCollection, rows: Any) -> None:
+    """Raise what looking up a table would raise, but for values that are no categories; by its first rows."""
+    table = columns_of(rows)
+    reads = needed(collection)
+    check_columns([name for name in table if name in reads], reads, _READER)
+    first, rows = reads[0], len(table[reads[0]])
+    for name in reads:
+        if len(table[name]) != rows:
+            told = f"column {first!r} has {rows:,} rows, column {name!r} {len(table[name]):,}"
+            raise TableError(f"columns differ in length: {told}")
+    with contextlib.suppress(UnseenCategoryError):
+        encode(collection, {name: table[name][:_PROBED] for name in reads}, lambda layer, column: layer.encode(column))
 
 
 # Ids
@@ -131,10 +152,12 @@ def given_ids(collection: EmbeddingCollection, ids: Any) -> tuple[Ids, Mapping[s
     check_columns(list(ids), collection.names, _READER)
     if all(type(column) is Tensor for column in ids.values()):
         return ids, {}
-    return {
-        name: as_ids(ids[name], layer.weight) if isinstance(layer, Embedding) else ids[name]
-        for name, layer in collection.items()
-    }, {}
+    found: dict[str, Any] = {}
+    for name, layer in collection.items():
+        with naming(name):
+            plain = not _pools(layer) and not isinstance(ids[name], (Tensor, Jagged))
+            found[name] = integers(ids[name]).to(next(layer.parameters()).device) if plain else ids[name]
+    return found, {}
 
 
 def _is_keyed_jagged(rows: Any) -> bool:
@@ -161,7 +184,16 @@ def _of_keyed_jagged(collection: EmbeddingCollection, rows: Any) -> tuple[Ids, M
         ids[name] = values
     if rows.weights_or_none() is None:
         return ids, {}
-    return ids, {name: parts[name].weights() for name, layer in collection.items() if _pools(layer)}
+    weights = {name: parts[name].weights() for name in collection}
+    for name, layer in collection.items():
+        if not _pools(layer):
+            weighted = (weights.pop(name) != 1).nonzero()
+            if len(weighted):
+                raise TableError(
+                    f"column {name!r} is looked up without pooling, and takes no weights (that of row "
+                    f"{int(weighted[0])} is not 1)"
+                )
+    return ids, weights
 
 
 def _pools(layer: Any) -> bool:
@@ -183,24 +215,17 @@ def check_weights(collection: EmbeddingCollection, weights: Any) -> Mapping[str,
     return weights
 
 
-def check_lengths(collection: EmbeddingCollection, ids: Ids, required: bool) -> bool:
-    """Whether all columns give vectors of one shape, which can lie side by side; else raise, if ``required``."""
-    first, shape, alike = "", None, True
+def check_lengths(collection: EmbeddingCollection, ids: Ids) -> None:
+    """Raise unless all columns have as many rows; and, where vectors are to lie side by side, one shape."""
+    first, shape = "", None
     for name, layer in collection.items():
         column = ids[name]
         rows = column.shape if type(column) is Tensor and type(layer) is Embedding else _rows(layer, column)
         if shape is None:
             first, shape = name, rows
-        elif rows != shape:
-            if required or rows[:1] != shape[:1]:
-                told = f"column {first!r} has {_told(shape)}, column {name!r} {_told(rows)}"
-                raise TableError(f"columns differ in length: {told}")
-            alike = False
-    return alike and (required or not any(_is_unpooled(layer) for _, layer in collection.items()))
-
-
-def _is_unpooled(layer: Any) -> bool:
-    return getattr(getattr(layer, "embedding", layer), "mode", None) == "none"
+        elif rows != shape and (collection.output == "concat" or rows[:1] != shape[:1]):
+            told = f"column {first!r} has {_told(shape)}, column {name!r} {_told(rows)}"
+            raise TableError(f"columns differ in length: {told}")
 
 
 def _rows(layer: Any, ids: Any) -> tuple[int, ...]:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from catembed.functional import Jagged, as_bags, as_ids
+from catembed.functional import Jagged, as_bags
 from catembed.nn import collection_inputs as inputs
 from catembed.nn.category_embedding import CategoryEmbedding
 from catembed.nn.embedding_bag import EmbeddingBag
 from catembed.nn.vocabulary_state import AnyVocabulary
-from catembed.vocabulary import encode_bags
+from catembed.vocabulary import encode_bags, integers
 
 __all__ = ["EncodedColumn", "Encoder"]
 
@@ -43,7 +43,7 @@ class EncodedColumn(NamedTuple):
     def encode(self, column: Any) -> Tensor | Jagged:
         """The ids of a column: an int64 tensor, for bags always a ``Jagged``."""
         if self.vocabulary is None:
-            return _bags_of_ids(column) if self.bags else as_ids(inputs.numbers(column), _ON_CPU)
+            return _bags_of_ids(column) if self.bags else integers(column)
         if not self.bags:
             return self.vocabulary.encode(column)
         ids, offsets, _ = encode_bags(self.vocabulary, column, separator=self.separator)

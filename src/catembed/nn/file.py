@@ -47,7 +47,8 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Any:
 
     Rows are read when they are first touched; training changes them in memory and never in the file, and replacing the
     file does not change the layer. A vocabulary is mapped too, with its hash table: processes that load one file share
-    its pages, and those that a loaded vocabulary is sent to, by ``spawn`` as well, map the file themselves.
+    its pages, and those that a loaded vocabulary is sent to, by ``spawn`` as well, map the file themselves; those of an
+    ``EmbeddingCollection`` travel as copies.
 
     ``verify=False`` leaves out the checksums of the weight and of all else above 16 MiB, so that opening takes a time
     that does not depend on its size. A large vocabulary is then looked at in samples only: whatever it holds, a value

@@ -25,7 +25,7 @@ def same_rows(here: AnyVocabulary, there: AnyVocabulary) -> tuple[Tensor, Tensor
 def difference(here: AnyVocabulary, there: AnyVocabulary) -> str:
     """What is different there: kind, policies, categories added, removed and moved, the first few of each."""
     told = []
-    for fact in ("kind", "unseen", "missing", "buckets", "hashes"):
+    for fact in ("kind", "columns", "kinds", "unseen", "missing", "buckets", "hashes"):
         mine, theirs = getattr(here, fact, None), getattr(there, fact, None)
         if mine != theirs:
             told.append(f"{fact} {theirs!r} instead of {mine!r}")

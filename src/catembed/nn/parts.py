@@ -50,21 +50,34 @@ def to_parts(layer: Layer | AnyVocabulary) -> tuple[dict[str, Any], dict[str, Te
 
 
 def _of_collection(collection: EmbeddingCollection) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What several layers hold, a weight or a vocabulary, is written with the first; the others have its number."""
     numbers: dict[int, int] = {}
+    held: dict[int, int] = {}
     headers: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for _, layer in collection.items():
-        if id(layer) not in numbers:
-            number = numbers[id(layer)] = len(headers)
-            header, own = _of_layer(layer)
-            headers.append(header)
-            tensors |= {f"{number}.{name}": tensor for name, tensor in own.items()}
+        if id(layer) in numbers:
+            continue
+        number = numbers[id(layer)] = len(headers)
+        header, own = _of_layer(layer)
+        headers.append(header)
+        if held.setdefault(id(_table(layer).weight), number) != number:
+            header["weight"] = held[id(_table(layer).weight)]
+            del own["weight"]
+        if isinstance(layer, CategoryEmbedding) and held.setdefault(id(layer.vocabulary), number) != number:
+            header["vocabulary"] = held[id(layer.vocabulary)]
+            own = {name: tensor for name, tensor in own.items() if name == "weight"}
+        tensors |= {f"{number}.{name}": tensor for name, tensor in own.items()}
     columns = [[name, numbers[id(layer)]] for name, layer in collection.items()]
     return {"content": _COLLECTION, "output": collection.output, "columns": columns, "tables": headers}, tensors
 
 
+def _table(layer: Any) -> Any:
+    return layer.embedding if isinstance(layer, CategoryEmbedding) else layer
+
+
 def _of_layer(layer: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    table = layer.embedding if isinstance(layer, CategoryEmbedding) else layer
+    table = _table(layer)
     if type(layer) not in _KINDS.values() or type(table) not in (Embedding, EmbeddingBag):
         raise TypeError(
             "save() takes a catembed.Embedding, EmbeddingBag, CategoryEmbedding, EmbeddingCollection or Vocabulary, "
@@ -140,27 +153,58 @@ def _collection(header: dict[str, Any], tensors: dict[str, Tensor], verify: bool
         columns
     ):
         raise FormatError(f"each column has its name, and each table a column (got {columns!r:.200})")
-    own: list[dict[str, Tensor]] = [{} for _ in tables]
-    for name, tensor in tensors.items():
-        number, dot, rest = name.partition(".")
-        if not dot or number not in map(str, range(len(tables))):
-            raise FormatError(
-                f"a tensor of a collection has the number of its table before its name (got {name!r:.100})"
-            )
-        own[int(number)][rest] = tensor
-    layers = []
-    for number, (table, parts) in enumerate(zip(tables, own, strict=True)):
-        content = table.get("content")
-        if not isinstance(content, str) or content not in _KINDS:
-            raise FormatError(f"table {number} of the collection is no layer but {content!r:.200}")
+    layers: list[Any] = []
+    for number, (table, parts) in enumerate(zip(tables, _by_table(tensors, len(tables)), strict=True)):
         try:
-            layers.append(_layer(content, table, parts, verify))
+            layers.append(_layer_of_collection(table, parts, layers, verify))
         except FormatError as fact:
             raise FormatError(f"table {number} of the collection: {fact}") from None
     try:
         return EmbeddingCollection({name: layers[number] for name, number in columns}, output=header["output"])
     except (TypeError, ValueError) as fact:
         raise FormatError(f"the header makes no collection: {fact}") from None
+
+
+def _by_table(tensors: dict[str, Tensor], tables: int) -> list[dict[str, Tensor]]:
+    """The tensors of each table, by the names they have there."""
+    numbers = {str(number): number for number in range(tables)}
+    own: list[dict[str, Tensor]] = [{} for _ in numbers]
+    for name, tensor in tensors.items():
+        number, dot, rest = name.partition(".")
+        if not dot or number not in numbers:
+            raise FormatError(
+                f"a tensor of a collection has the number of its table before its name (got {name!r:.100})"
+            )
+        own[numbers[number]][rest] = tensor
+    return own
+
+
+def _layer_of_collection(table: dict[str, Any], tensors: dict[str, Tensor], before: list[Any], verify: bool) -> Any:
+    """One layer, which may hold the weight and the vocabulary of a layer before it."""
+    content, header = table.get("content"), dict(table)
+    if not isinstance(content, str) or content not in _KINDS:
+        raise FormatError(f"it is no layer but {content!r:.200}")
+    owner = None
+    if "weight" in header:
+        owner = _referred(header.pop("weight"), before)
+        if "weight" in tensors:
+            raise FormatError("it has a weight, and refers to that of another table")
+        tensors = {**tensors, "weight": _table(owner).weight.detach()}
+    vocabulary = None
+    if isinstance(header.get("vocabulary"), int):
+        vocabulary = getattr(_referred(header["vocabulary"], before), "vocabulary", None)
+        if vocabulary is None:
+            raise FormatError("it refers to the vocabulary of a table that has none")
+    layer = _layer(content, header, tensors, verify, vocabulary)
+    if owner is not None:
+        _table(layer).weight = _table(owner).weight
+    return layer
+
+
+def _referred(number: Any, before: list[Any]) -> Any:
+    if type(number) is not int or not 0 <= number < len(before):
+        raise FormatError(f"it refers to another table than those before it (got {number!r:.100})")
+    return before[number]
 
 
 def _is_column(column: Any, tables: int) -> bool:
@@ -173,7 +217,14 @@ def _is_column(column: Any, tables: int) -> bool:
     )
 
 
-def _layer(content: str, header: dict[str, Any], tensors: dict[str, Tensor], verify: bool) -> Any:
+def _layer(
+    content: str,
+    header: dict[str, Any],
+    tensors: dict[str, Tensor],
+    verify: bool,
+    vocabulary: AnyVocabulary | None = None,
+) -> Any:
+    """A layer, whose vocabulary may have been read before."""
     expected = {"content", "settings"} | ({"vocabulary"} if content == "CategoryEmbedding" else set())
     if set(header) - ({"fresh_seed"} if content == "CategoryEmbedding" else set()) != expected:
         raise FormatError(f"the header must have {sorted(expected)} (got {sorted(header)})")
@@ -186,7 +237,10 @@ def _layer(content: str, header: dict[str, Any], tensors: dict[str, Tensor], ver
         if tensors:
             raise FormatError(f"an {content} has no other tensors than 'weight' (got {sorted(tensors)})")
         return _make(_KINDS[content], weight.shape[0], weight, header["settings"])
-    vocabulary = from_tensors(header["vocabulary"], tensors, verify=verify)
+    if vocabulary is None:
+        vocabulary = from_tensors(header["vocabulary"], tensors, verify=verify)
+    elif tensors:
+        raise FormatError(f"its vocabulary is that of another table, and so has no tensors (got {sorted(tensors)})")
     if len(vocabulary) != weight.shape[0]:
         raise FormatError(f"the vocabulary has {len(vocabulary):,} ids, the weight {weight.shape[0]:,} rows")
     layer = _make(CategoryEmbedding, vocabulary, weight, header["settings"])

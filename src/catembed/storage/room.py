@@ -36,7 +36,7 @@ def room(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     """
     size = rows * columns * dtype.itemsize
     if size < _LARGE or not hasattr(mmap, "MAP_ANONYMOUS"):
-        tensor = torch.empty((rows, columns), dtype=dtype)
+        tensor = torch.empty((rows, columns), dtype=dtype, device="cpu")
         if size >= _HUGE_PAGE:
             advise_huge(tensor)
         return tensor

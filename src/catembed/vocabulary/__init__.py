@@ -6,6 +6,7 @@ from catembed.vocabulary.arguments import check_separator
 from catembed.vocabulary.bags import EncodedBags, encode_bags
 from catembed.vocabulary.crossing import CrossVocabulary
 from catembed.vocabulary.hashing import HashVocabulary
+from catembed.vocabulary.integers import integers
 from catembed.vocabulary.tables import check_columns, columns_of
 from catembed.vocabulary.vocabulary import Vocabulary
 
@@ -19,6 +20,7 @@ __all__ = [
     "columns_of",
     "encode_bags",
     "from_arrays",
+    "integers",
 ]
 
 

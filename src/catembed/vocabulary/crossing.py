@@ -18,6 +18,7 @@ from catembed.vocabulary.tables import columns_of
 from catembed.vocabulary.text import PLURALS, show
 
 if TYPE_CHECKING:
+    from catembed.vocabulary.described import Described
     from catembed.vocabulary.kinds import Column
 
 __all__ = ["CrossVocabulary"]
@@ -51,12 +52,13 @@ class CrossVocabulary(HashVocabulary):
     def __init__(
         self, columns: Sequence[str], buckets: int, *, kind: str | Sequence[str] = "string", name: str | None = None
     ) -> None:
+        columns = columns if isinstance(columns, str) else list(columns)
         if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
             raise VocabularyError(
                 f"a cross is made of the names of columns, such as ['origin', 'dest'] (got {columns!r})"
             )
         if len(columns) < 2 or len(set(columns)) < len(columns):
-            raise VocabularyError(f"a cross is made of two columns or more, each once (got {list(columns)})")
+            raise VocabularyError(f"a cross is made of two columns or more, each once (got {columns})")
         check_name(name)
         super().__init__(buckets, kind="bytes", name=name or "×".join(columns))
         kinds = (kind,) * len(columns) if isinstance(kind, str) else tuple(kind)
@@ -134,6 +136,11 @@ class CrossVocabulary(HashVocabulary):
                     f"{columns[0].shape}, {name!r} has {given.shape}"
                 )
         return columns
+
+    def ids_in(self, other: Described) -> np.ndarray:
+        """For each id here the same one there, if that is a cross of the same columns; else -1 for each."""
+        same = np.arange(len(self))
+        return same if self == other else np.full_like(same, -1)
 
     # As it is stored
 

@@ -25,17 +25,22 @@ _AT_LEAST = 1 << 16  # numbers of the gradient that are worth a thread
 
 @jit
 def _column_grads(places, grad, stride, count, single, number):
-    """Add all rows of the gradient to the tables of these places; ``number`` is of its type, ``single`` bytes long."""
+    """Add all rows of the gradient to the tables of these places; ``number`` is of its type, ``single`` bytes long.
+
+    Returns the number of the first column with an id that has no row, or -1.
+    """
     for begin in range(0, count, TILE):
         end = min(begin + TILE, count)
         for column in range(len(places)):
-            table, ids, step, size, _, width, start, padding = places[column]
+            table, ids, step, size, rows, width, start, padding = places[column]
             for b in range(begin, end):
                 if b + _AHEAD < end:
                     prefetch_address(table + load_id(ids + step * (b + _AHEAD), size) * width)
                 row = load_id(ids + step * b, size)
                 if row == padding:
                     continue
+                if row < 0 or row >= rows:
+                    return column
                 source, target, at = grad + stride * b + start, table + row * width, 0
                 while at + 16 <= width:
                     add_lanes(source + at, target + at, number)
@@ -43,6 +48,7 @@ def _column_grads(places, grad, stride, count, single, number):
                 while at < width:
                     add_one(source + at, target + at, number)
                     at += single
+    return -1
 
 
 def column_grads(grad: Tensor, columns: Columns, outs: Sequence[Tensor]) -> None:
@@ -56,12 +62,18 @@ def column_grads(grad: Tensor, columns: Columns, outs: Sequence[Tensor]) -> None
     threads = min(len(tables), shares(grad.numel(), _AT_LEAST))
     shared = _divided(list(tables.values()), [out.shape[1] for out in outs], threads)
 
+    bad: list[int] = []
+
     def run(share: int) -> None:
         for at in {outs[column].data_ptr(): column for column in shared[share]}.values():
             outs[at].zero_()
-        _column_grads(where[shared[share]], grad.data_ptr(), stride, len(grad), size, number)
+        found = _column_grads(where[shared[share]], grad.data_ptr(), stride, len(grad), size, number)
+        if found >= 0:
+            bad.append(shared[share][found])
 
     parallel(run, threads)
+    if bad:
+        raise IndexError(min(bad))
 
 
 def _divided(tables: list[list[int]], widths: list[int], threads: int) -> list[list[int]]:

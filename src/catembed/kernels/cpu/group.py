@@ -144,7 +144,7 @@ def group(ids: Tensor, num_rows: int) -> Groups:
         return reference.group(ids, num_rows)
     array = ids.contiguous().numpy()
     if _are_groups(array, num_rows):  # a coalesced gradient; random ids are found out at once
-        return Groups(ids.contiguous().long(), torch.arange(count + 1), torch.arange(count))
+        return Groups(ids.contiguous().long(), torch.arange(count + 1, device="cpu"), torch.arange(count, device="cpu"))
     digit = 8 if count < 4096 else 11
     passes = -(-bits // digit)
     rows, starts, order = np.empty(count, np.int64), np.empty(count + 1, np.int64), np.empty(count, np.int64)

@@ -35,7 +35,7 @@ def given(weights: Tensor | None, like: Tensor) -> np.ndarray:
 
 @cache
 def _none(dtype: torch.dtype) -> np.ndarray:
-    return view(torch.empty(0, dtype=dtype))
+    return view(torch.empty(0, dtype=dtype, device="cpu"))
 
 
 def visit_bags(offsets: np.ndarray, columns: int, function: Callable[[int, int], object]) -> None:

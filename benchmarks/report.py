@@ -25,6 +25,8 @@ SPEEDUPS = [
     ("Adam step, small", (1_000, 16, 64), ADAM, FUSED, 1, 2),
 ]
 
+COLUMN_BARS = 3, 8
+
 
 def size(row: Row) -> str:
     """``4M × 64``."""
@@ -159,6 +161,19 @@ def bags(rows: list[Row]) -> str:
     return table(["", "contender", "time", "our speed-up"], lines)
 
 
+def columns(rows: list[Row]) -> str:
+    """Ours beside a layer for each column; the first case is the bar."""
+    lines = []
+    for number, case in enumerate(cases(rows, lambda row: (row["case"], row["batch"]))):
+        for row in case:
+            what = f"{row['case']}, {row['columns']} × {int(row['rows']):,} × {row['dim']}, {int(row['batch']):,} rows"
+            ratio = float(row["ratio"])
+            barred = number == 0 and not row["contender"].startswith("catembed")
+            reached = verdict(ratio, *COLUMN_BARS) if barred else ""
+            lines.append([what, row["contender"], milliseconds(row), f"{ratio:.2f} ×", reached])
+    return table(["", "contender", "time", "our speed-up", "bar 3 × / moonshot 8 ×"], lines)
+
+
 def page() -> str:
     """The whole page."""
     bars = read_results("train_step_bars")
@@ -195,6 +210,13 @@ def page() -> str:
     pooled = read_results("bags")
     what = f"{size(pooled[0])}, {int(pooled[0]['bags']):,} bags of {pooled[0]['length']} ids"
     parts += [f"## Bags\n\nSums of {what}; measured on {pooled[0]['processor']}.\n", bags(pooled)]
+    many = read_results("columns")
+    parts += [
+        f"## Many columns\n\nOf an `EmbeddingCollection`; measured {many[0]['date']} on {many[0]['processor']}, "
+        f"{many[0]['threads']} threads. Where a batch has one or a few rows, looking at 40 columns costs more than their "
+        "vectors, and we lose.\n",
+        columns(many),
+    ]
     parts.append(report_encode.section())
     return "\n".join(parts)
 

@@ -13,13 +13,12 @@ from torch import Tensor
 from catembed.kernels.columns import Columns
 from catembed.kernels.threads import parallel, shares
 
-from .columns import TILE, places
+from .columns import AHEAD, ALONG, TILE, places
 from .compile import jit
-from .memory import add_lanes, add_one, load_id, prefetch_address
+from .memory import add_lanes, add_one, clear, load_id, prefetch_address
 
 __all__ = ["column_grads"]
 
-_AHEAD = 8
 _AT_LEAST = 1 << 16  # numbers of the gradient that are worth a thread
 
 
@@ -29,13 +28,16 @@ def _column_grads(places, grad, stride, count, single, number):
 
     Returns the number of the first column with an id that has no row, or -1.
     """
+    for column in range(len(places)):  # of a table's columns, each clears it before any has written
+        clear(places[column][0], places[column][4] * places[column][5])
     for begin in range(0, count, TILE):
         end = min(begin + TILE, count)
         for column in range(len(places)):
             table, ids, step, size, rows, width, start, padding = places[column]
             for b in range(begin, end):
-                if b + _AHEAD < end:
-                    prefetch_address(table + load_id(ids + step * (b + _AHEAD), size) * width)
+                if b + AHEAD < end:
+                    prefetch_address(table + load_id(ids + step * (b + AHEAD), size) * width)
+                prefetch_address(grad + stride * (b + ALONG) + start)
                 row = load_id(ids + step * b, size)
                 if row == padding:
                     continue
@@ -65,8 +67,6 @@ def column_grads(grad: Tensor, columns: Columns, outs: Sequence[Tensor]) -> None
     bad: list[int] = []
 
     def run(share: int) -> None:
-        for at in {outs[column].data_ptr(): column for column in shared[share]}.values():
-            outs[at].zero_()
         found = _column_grads(where[shared[share]], grad.data_ptr(), stride, len(grad), size, number)
         if found >= 0:
             bad.append(shared[share][found])

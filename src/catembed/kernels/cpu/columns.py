@@ -1,7 +1,7 @@
 """`columns`: rows of many tables copied side by side, in one call. Definition: kernels/reference_columns.py.
 
 How: each thread owns rows of the output and goes through them in tiles that stay in its cache, column after column in
-a tile; a row of a table that lies elsewhere is asked for some places ahead.
+a tile; rows of tables, and of the output, are asked for some places ahead.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ from catembed.kernels.threads import parallel, shares
 from .compile import jit
 from .memory import copy16, copy32, load_id, prefetch_address
 
-__all__ = ["columns", "places"]
+__all__ = ["AHEAD", "ALONG", "TILE", "columns", "places"]
 
-TILE = 64  # rows
-_AHEAD = 8  # rows of a table that are asked for before they are needed
+TILE = 32  # rows
+AHEAD = 8  # rows of a table that are asked for before they are needed
+ALONG = 16  # and those that lie side by side, each in another page
 _AT_LEAST = 1 << 18  # bytes of output that are worth a thread
 
 
@@ -50,8 +51,9 @@ def _columns(places, out, stride, first, last):
         for column in range(len(places)):
             table, ids, step, size, count, width, start, _ = places[column]
             for b in range(begin, end):
-                if b + _AHEAD < end:
-                    prefetch_address(table + load_id(ids + step * (b + _AHEAD), size) * width)
+                if b + AHEAD < end:
+                    prefetch_address(table + load_id(ids + step * (b + AHEAD), size) * width)
+                prefetch_address(out + stride * (b + ALONG) + start)
                 row = load_id(ids + step * b, size)
                 if row < 0 or row >= count:
                     return column

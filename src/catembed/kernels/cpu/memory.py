@@ -4,12 +4,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
 __all__ = [
     "add_lanes",
     "add_one",
     "address_of",
+    "clear",
     "copy16",
     "copy32",
     "equal_lanes",
@@ -81,6 +83,18 @@ def _copy(kind):
     def generate(context, builder, signature, args):
         source, target = (builder.inttoptr(each, kind.as_pointer()) for each in args)
         builder.store(builder.load(source, align=1, typ=kind), target, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def clear(typingctx, address, size):
+    """Write zeros to so many bytes at an address."""
+
+    def generate(context, builder, signature, args):
+        start = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        cgutils.memset(builder, start, args[1], 0)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate

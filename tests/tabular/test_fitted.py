@@ -120,7 +120,7 @@ def test_damaged_folders_are_refused(saved, tmp_path):
         tabular.Fitted.load(saved)
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"files": {}}, {"combinations": [[0, 1]] * 900}, {"objective": {}}])
+@pytest.mark.parametrize("change", [{"version": 3}, {"files": {}}, {"combinations": [[0, 1]] * 900}, {"objective": {}}])
 def test_a_changed_configuration_is_refused(saved, change):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config | change))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import catembed.functional as ours
 from catembed import OutOfRangeError
+from catembed.functional import Jagged
 
 BAGS = [[3, 0, 2], [], [1], [2, 2]]
 FLAT, OFFSETS = torch.tensor([3, 0, 2, 1, 2, 2]), torch.tensor([0, 3, 3, 4, 6])
@@ -40,6 +41,8 @@ FORMS = {
     "mixed": [np.array([3, 0, 2]), (), [np.int8(1)], torch.tensor([2, 2])],
     "ranges": [[3, 0, 2], range(0), range(1, 2), (2, 2)],
     "objects": np.array([*BAGS, None], dtype=object)[:-1],
+    "jagged": Jagged(FLAT, OFFSETS),
+    "jagged int32": Jagged(FLAT.int(), OFFSETS.int()),
     "nested": nested(),
     "nested int32": nested(FLAT.int()),
     "nested with holes": with_holes(),
@@ -213,7 +216,7 @@ def test_ids_without_a_row_are_named_where_they_stood(input, kwargs, told, train
         ([[1], ["a", 2]], r"got 'a' at \[1, 0\]"),
         (pa.array([[1], None]), r"a bag is missing \(got null at \[1\]\)"),
         (pa.array([[1], [2, None]]), r"a value is missing \(got null at \[1, 1\]\)"),
-        (pa.array([["a"]]), r"bags hold numbers \(got large_list<item: string>"),
+        (pa.array([["a"]]), r"bags hold numbers \(got list<item: string>"),
         (pa.array([1, 2]), "a column of bags has lists in it"),
         (polars.Series("x", [1, 2]), "a column of bags has lists in it"),
         (pandas.Series([[1], None]), r"a bag is missing \(got null at \[1\]\)"),

@@ -92,7 +92,7 @@ def test_a_tensor_is_refused_where_categories_are_numbers(categories):
     layer = CategoryEmbedding(categories, 5, name="numbers")
     tensor = torch.tensor(categories)
     with pytest.raises(
-        TypeError, match=r"layer 'numbers' are .*layer\(ids=\.\.\.\) takes ids, layer\(ids=layer\.vocab"
+        TypeError, match=r"layer 'numbers' are .*layer\(ids=\.\.\.\) takes ids, layer\(ids=layer\.encode"
     ):
         layer(tensor)
     with pytest.raises(TypeError, match=r"layer\(ids="):

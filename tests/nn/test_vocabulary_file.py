@@ -239,11 +239,11 @@ def test_files_of_the_first_version_are_read(path, verify, monkeypatch):
     assert back.vocabulary.counts.tolist() == layer.vocabulary.counts.tolist()
     assert torch.equal(back(["a", "b", None, "?"]), layer(["a", "b", None, "?"]))
     save(path, back)
-    assert rb"\"version\": 2," in path.read_bytes()
+    assert rb"\"version\": 3," in path.read_bytes()
     assert torch.equal(load(path)("a"), layer("a"))
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None])
+@pytest.mark.parametrize("version", [0, 4, "2", None])
 def test_other_versions_are_refused(path, version, monkeypatch):
     monkeypatch.setattr(layout, "VERSION", version)
     save(path, Vocabulary(["a"]))

@@ -90,7 +90,7 @@ def test_the_safetensors_library_reads_it(tmp_path):
     assert_same(load_with_safetensors(bytes(data)), small())
     (tmp_path / "x.safetensors").write_bytes(data)
     with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["catembed"])["version"] == 2
+        assert json.loads(file.metadata()["catembed"])["version"] == 3
         assert torch.equal(file.get_slice("weight")[1:2], small()["weight"][1:2])
 
 
@@ -286,7 +286,7 @@ FORGERIES = {
     "one key more": (put("weight", stride=[5, 1]), "must have dtype, shape and data_offsets"),
     "an entry is no object": (lambda p, f: p.update(weight=[1]), "must have dtype"),
     "a tensor is gone": (lambda p, f: p.pop("names"), "unused"),
-    "version 3": (fact(version=3), "unknown version 3: this release reads versions 1 and 2"),
+    "version 4": (fact(version=4), "unknown version 4: this release reads versions 1 to 3"),
     "version true": (fact(version=True), "unknown version True"),
     "no version": (lambda p, f: f.pop("version"), "unknown version None"),
     "no header": (lambda p, f: f.pop("header"), "must have version, crc32 and header"),

@@ -28,8 +28,6 @@ NOON = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
         (pd.MultiIndex.from_tuples([("a", "b")]), "a MultiIndex is many columns"),
         (pl.DataFrame({"a": FRUIT}), r"a table is many columns, here \['a'\]"),
         (pa.table({"a": FRUIT}), r"a table is many columns, here \['a'\]"),
-        (pa.array([["apple"]]), "Arrow column of type list<item: string>"),
-        (pl.Series([["apple"]]), "Arrow column of type large_list"),
         (pa.array([decimal.Decimal(1)]), "Arrow column of type decimal128"),
         (pa.array([dt.time(1)]), "Arrow column of type time64"),
         (pd.Series(pd.to_timedelta([1])), "dtype timedelta64"),
@@ -40,7 +38,6 @@ NOON = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
         (torch.ones(1).to_sparse(), "this Tensor cannot be read"),
         (object(), "<object object at .*> is of type object"),
         (["apple", decimal.Decimal(1)], r"Decimal\('1'\) at position 1 is of type decimal.Decimal"),
-        (np.array([["a"], ["b", "c"]], object), r"\['a'\] at position 0 is of type list"),
         (bytearray(b"a"), "of type bytearray"),
         (memoryview(b"a"), "of type memoryview"),
         ([Vocabulary.UNKNOWN], "<unknown> at position 0"),
@@ -49,6 +46,21 @@ NOON = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
 def test_what_is_no_column_is_refused(column, message):
     for action in (Vocabulary, Vocabulary.fit, Vocabulary(FRUIT, unseen="unknown").encode):
         with pytest.raises(VocabularyError, match=message):
+            action(column)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([["apple"]]), "Arrow column of type list<item: string> holds lists"),
+        (pl.Series([["apple"]]), "Arrow column of type large_list"),
+        (np.array([["a"], ["b", "c"]], object), r"\['a'\] at position 0 is of type list"),
+        ([["a"], ["b", "c"]], "ragged nested lists"),
+    ],
+)
+def test_lists_of_categories_are_no_categories(column, message):
+    for action in (Vocabulary, Vocabulary(FRUIT, unseen="unknown").encode):
+        with pytest.raises(VocabularyError, match=f"{message}.*CategoryEmbedding made with pooling= takes them"):
             action(column)
 
 

@@ -53,7 +53,8 @@ def embedding_bag(
 
     Args:
         input: ids of any integer dtype, as a tensor, a NumPy array or lists; also bags of unequal length, as a list of
-            lists, a jagged ``torch.nested`` tensor, or a column of lists of integers (Arrow, pandas, polars).
+            lists, a ``Jagged``, a jagged ``torch.nested`` tensor, or a column of lists of integers (Arrow, pandas,
+            polars).
         mode: ``"sum"``, ``"mean"``, ``"max"``, ``"sqrtn"`` (the sum over the root of the number of ids), or ``"none"``:
             the rows of each bag, unpooled, as a jagged ``torch.nested`` tensor ``(B, *, D)``.
         per_sample_weights: a weight for each id, in the form of the ids, for every mode. The sum of the weighted rows

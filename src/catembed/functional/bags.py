@@ -72,6 +72,8 @@ def flatten(bags: Bags) -> tuple[Tensor, Tensor, Tensor | None]:
     """Flat ids, int64 offsets of which the last is their number, and flat weights."""
     ids, offsets, include_last, weights, *_ = bags
     if offsets is None:
+        if ids.dim() != 2:
+            raise ValueError(f"ids without offsets are a matrix, a row for each bag (got shape {tuple(ids.shape)})")
         count, width = ids.shape
         cuts = torch.arange(count + 1, device=ids.device) * width
         return ids.reshape(-1), cuts, None if weights is None else weights.reshape(-1)
@@ -94,6 +96,10 @@ def _as_weights(weights: Any, weight: Tensor) -> Tensor | None:
     """Per-sample weights as a tensor; lists and arrays take the dtype of the table, tensors keep theirs."""
     if weights is None or isinstance(weights, Tensor) or torch.overrides.is_tensor_like(weights):
         return weights
+    if isinstance(weights, Jagged):
+        raise TypeError(
+            "per_sample_weights as a Jagged go with ids that come in bags; others have the shape of the ids"
+        )
     return torch.tensor(weights, dtype=weight.dtype, device=weight.device)
 
 
@@ -135,7 +141,10 @@ def _jagged_weights(given: Any, ids: Jagged, weight: Tensor, name: str | None) -
         if len(differ):
             at = int(differ[0])
             raise ValueError(f"{what} must have one for each id: bag [{at}] has {expected[at]} ids (got {lengths[at]})")
-    return _as_weights(jagged.values, weight)
+    weights = _as_weights(jagged.values, weight)
+    if weights is not None and len(weights) != len(ids.values):
+        raise ValueError(f"{what} must be as many as there are ids, {len(ids.values)} (got {len(weights)})")
+    return weights
 
 
 # A padded matrix

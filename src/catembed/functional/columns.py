@@ -53,7 +53,7 @@ def lookup_columns(found: Sequence[Lookup | Tensor]) -> Tensor:
         weights.setdefault(id(each.weight), each.weight)
     numbers = {key: number for number, key in enumerate(weights)}
     starts = list(
-        accumulate((each[0].shape[1] if type(each) is Lookup else each.shape[-1] for each in found), initial=0)
+        accumulate((each[0].shape[1] if isinstance(each, Lookup) else each.shape[-1] for each in found), initial=0)
     )
     shape = lookups[0].ids.shape
     flat = len(shape) == 1
@@ -101,7 +101,7 @@ class _Plan(NamedTuple):
     columns: Columns
     tables: list[int]  # for each column, the number of its table
     others: list[int]  # where the rows found by other means begin
-    count: int  # how many tables there are
+    num_tables: int
     rows: int
     width: int
 
@@ -109,7 +109,7 @@ class _Plan(NamedTuple):
 class _Lookups(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: _Plan, *tensors: Tensor) -> Tensor:
-        weights, others = tensors[: plan.count], tensors[plan.count :]
+        weights, others = tensors[: plan.num_tables], tensors[plan.num_tables :]
         out = room(plan.rows, plan.width, weights[0].dtype)
         try:
             kernel("columns", CPU)([weights[number] for number in plan.tables], plan.columns, out)
@@ -118,7 +118,7 @@ class _Lookups(torch.autograd.Function):
             explain(error, lookup.ids, lookup.ids, lookup.weight, lookup.name)
             raise
         for start, rows in zip(plan.others, others, strict=True):
-            out[:, start : start + rows.shape[-1]] = rows.reshape(plan.rows, -1)
+            out[:, start : start + rows.shape[-1]] = rows.reshape(plan.rows, rows.shape[-1])
         ctx.plan = plan._replace(lookups=(), columns=plan.columns._replace(ids=()))
         ctx.sparse = [each.sparse for each in plan.lookups]
         ctx.shapes = [each.shape for each in tensors]
@@ -130,7 +130,7 @@ class _Lookups(torch.autograd.Function):
         plan: _Plan = ctx.plan
         columns = plan.columns._replace(ids=ctx.saved_tensors)
         found: list[Tensor | None] = [None] * len(ctx.shapes)
-        for at, start in enumerate(plan.others, plan.count):
+        for at, start in enumerate(plan.others, plan.num_tables):
             found[at] = grads[0][:, start : start + ctx.shapes[at][-1]].reshape(ctx.shapes[at])
         wanted = [at for at, number in enumerate(plan.tables) if ctx.needs_input_grad[1 + number]]
         twice = torch.is_grad_enabled()
@@ -150,7 +150,8 @@ class _Lookups(torch.autograd.Function):
 
 
 def _taken(columns: Columns, chosen: Sequence[int]) -> Columns:
-    return Columns(*([entries[at] for at in chosen] for entries in columns))
+    ids, starts, paddings = columns
+    return Columns([ids[at] for at in chosen], [starts[at] for at in chosen], [paddings[at] for at in chosen])
 
 
 def _sum_rows(

@@ -21,10 +21,31 @@ __all__ = ["Jagged", "as_jagged", "place_in"]
 
 
 class Jagged(NamedTuple):
-    """Values one bag after the other, and where each bag begins; the last offset is the number of values."""
+    """Bags of any lengths: ``values (n,)`` one bag after the other, and ``offsets (B + 1,)``, where each begins.
 
-    values: Any  # a list, a NumPy array, or a tensor
+    What ``CategoryEmbedding.encode`` gives for columns of lists, and what every function and layer for bags takes. The
+    first offset is 0, none is smaller than the one before, and the last is the number of values. A tuple of tensors, it
+    travels through the workers of a ``DataLoader`` and its ``pin_memory``.
+
+    >>> from catembed.functional import embedding_bag
+    >>> bags = Jagged(torch.tensor([0, 2, 1]), torch.tensor([0, 2, 2, 3]))  # [0, 2], [] and [1]
+    >>> embedding_bag(bags, torch.eye(3), mode="sum")
+    tensor([[1., 0., 1.],
+            [0., 0., 0.],
+            [0., 1., 0.]])
+    >>> embedding_bag(Jagged(torch.tensor([0, 2, 1]), torch.tensor([0, 2])), torch.eye(3))
+    Traceback (most recent call last):
+    ValueError: offsets into the table must start at 0, never decrease and end at the number of ids, 3 (got 2 at [1] ...
+    """
+
+    values: Any  # a tensor; inside of this package also a list or a NumPy array
     offsets: Tensor
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> Jagged:
+        """The same bags on another device."""
+        return Jagged(
+            self.values.to(device, non_blocking=non_blocking), self.offsets.to(device, non_blocking=non_blocking)
+        )
 
 
 def as_jagged(value: Any, what: str, *, rectangular: bool = False) -> Jagged | None:
@@ -36,6 +57,8 @@ def as_jagged(value: Any, what: str, *, rectangular: bool = False) -> Jagged | N
     Raises:
         TypeError: something that holds no bags, with its position.
     """
+    if isinstance(value, Jagged):
+        return _of_jagged(value, what)
     if isinstance(value, Tensor):
         return _of_nested(value, what) if value.is_nested else None
     if torch.overrides.is_tensor_like(value):  # stand-ins for tensors have every attribute that is asked for
@@ -61,7 +84,21 @@ def place_in(offsets: Tensor) -> Place:
     return place
 
 
-# Nested tensors
+# Tensors
+
+
+def _of_jagged(value: Jagged, what: str) -> Jagged:
+    """What a caller made, if it has the form; whether the offsets fit the values is checked with all others."""
+    values, offsets = value
+    if not isinstance(values, (Tensor, np.ndarray)):
+        values = torch.as_tensor(values)
+    offsets = torch.as_tensor(offsets)
+    if values.ndim != 1 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError(
+            f"{what} as a Jagged have values of one dimension, and offsets that are one more than there are bags "
+            f"(got shapes {tuple(values.shape)} and {tuple(offsets.shape)})"
+        )
+    return Jagged(values, offsets)
 
 
 def _of_nested(value: Tensor, what: str) -> Jagged:
@@ -117,24 +154,22 @@ def _uneven(what: str, bags: Sequence[Any], at: int, sizes: list[int | None]) ->
 def _of_arrow(column: Any, what: str) -> Jagged:
     import pyarrow as pa
 
+    from catembed.arrow_lists import flat_lists
+
     got = f"got {type(column).__name__}"
     try:
         array: Any = pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        array = array.cast(pa.large_list(array.type.value_type))
+        values, cuts, missing = flat_lists(array)
     except (pa.ArrowException, TypeError, ValueError, AttributeError) as error:
         raise TypeError(f"{what}: a column of bags has lists in it ({got}): {error}") from None
-    if array.null_count:
-        at = array.is_valid().index(False).as_py()
+    if missing.any():
+        at = int(missing.argmax())
         raise TypeError(f"{what}: a bag is missing (got null at [{at}]): a bag without ids is an empty list")
-    offsets = torch.tensor(array.value_lengths().to_pylist() or [], dtype=torch.int64).cumsum(0)
-    offsets = torch.nn.functional.pad(offsets, (1, 0))
-    values = array.flatten()
+    offsets = torch.from_numpy(cuts)
     if values.null_count:
         at = place_in(offsets)(values.is_valid().index(False).as_py())
         raise TypeError(f"{what}: a value is missing (got null at {at})")
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_null(values.type)):
         raise TypeError(f"{what}: bags hold numbers (got {array.type}, {got})")
-    numbers = values.to_numpy(zero_copy_only=False)
+    numbers = values.to_numpy()
     return Jagged(numbers if len(numbers) else [], offsets)

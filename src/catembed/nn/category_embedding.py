@@ -12,72 +12,75 @@ Known limit: under ``torch.compile`` columns are encoded outside the graph; enco
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from catembed.errors import FormatError, VocabularyError
-from catembed.kernels.dispatch import kernel
+from catembed.errors import VocabularyError
+from catembed.functional import MODES, Jagged
+from catembed.nn.category_state import called, other_vocabulary, take_stored
+from catembed.nn.dimension import dimension_for
 from catembed.nn.embedding import Embedding
-from catembed.nn.growth import append_rows, check_growable
-from catembed.nn.match import difference, same_rows
+from catembed.nn.embedding_bag import EmbeddingBag
+from catembed.nn.fresh import append_missing, seed_of
+from catembed.nn.growth import check_growable
+from catembed.nn.plain import to_torch
 from catembed.nn.vocabulary_state import AnyVocabulary, from_state, to_state
-from catembed.optim import exact
-from catembed.vocabulary import HashVocabulary, Vocabulary
+from catembed.vocabulary import HashVocabulary, Vocabulary, check_separator, encode_bags
 
-__all__ = ["CategoryEmbedding"]
+__all__ = ["CategoryEmbedding", "ids_to_look_up"]
 
 _NOT_GIVEN: Any = object()
 _CHOICES = ("error", "match")
 
 
-def _encoded(vocabulary: AnyVocabulary, column: Any, grow: bool) -> Tensor:
-    return vocabulary.encode(column, grow=grow)
+def _encoded(layer: CategoryEmbedding, column: Any, grow: bool) -> tuple[Tensor | Jagged, bool]:
+    """The ids of a column, and whether it is one bag, given alone."""
+    if layer.pooling is None:
+        return layer.vocabulary.encode(column, grow=grow), False
+    ids, offsets, single = encode_bags(layer.vocabulary, column, separator=layer.separator, grow=grow)
+    return Jagged(ids, offsets), single
 
 
-def _append_missing(layer: CategoryEmbedding) -> None:
-    """The rows of the categories that have none yet."""
-    weight = layer.embedding.weight
-    missing = len(layer.vocabulary) - len(weight)
-    if missing > 0:
-        if not weight.is_floating_point():
-            raise TypeError(
-                f"{missing:,} new categories have no rows in {layer._called()}, whose weight is {weight.dtype}: fresh "
-                "rows are drawn as floats, and would be cut. Add categories before the table is quantised"
-            )
-        keys = torch.from_numpy(layer.vocabulary.category_hashes(len(weight))[:missing])
-        fresh = weight.new_empty((missing, weight.shape[1]))
-        kernel("fresh_rows", weight.device)(fresh.detach(), layer.fresh_seed, keys.to(weight.device))
-        append_rows(layer.embedding, fresh)  # pyright: ignore[reportCallIssue]  (torch's decorator hides the signature)
-
-
-def _seed_of(table: Embedding) -> int:
-    """64 bits that are the same after the same ``torch.manual_seed``, and differ among the layers of a model."""
-    weight = table.weight.detach()
-    plain = type(weight) is Tensor and not weight.is_meta
-    first = weight[:1].cpu().contiguous().view(torch.uint8).numpy().tobytes() if plain else b""
-    told = f"{torch.initial_seed()} {table.name}".encode(errors="backslashreplace")
-    return int.from_bytes(blake2b(told + first, digest_size=8).digest(), "little")
+def ids_to_look_up(layer: CategoryEmbedding, column: Any) -> tuple[Tensor | Jagged, bool]:
+    """The same where they are looked up: in training, values that are new become categories if the vocabulary grows."""
+    ids, single = _encode(layer, column, False)
+    if layer._grows() and bool((_values(ids) == layer.vocabulary.unknown_id).any()):
+        check_growable(layer.embedding)  # pyright: ignore[reportCallIssue]  (before anything has changed)
+        ids, single = _encode(layer, column, True)
+    return ids.to(layer.embedding.weight.device), single
 
 
 # Outside of compiled graphs.
-_encode = cast("Callable[[AnyVocabulary, Any, bool], Tensor]", torch.compiler.disable(_encoded))
-_follow = cast("Callable[[CategoryEmbedding], None]", torch.compiler.disable(_append_missing))
+_encode = cast(
+    "Callable[[CategoryEmbedding, Any, bool], tuple[Tensor | Jagged, bool]]", torch.compiler.disable(_encoded)
+)
+_follow = cast("Callable[[CategoryEmbedding], None]", torch.compiler.disable(append_missing))
 
 
 class CategoryEmbedding(torch.nn.Module):
     """A trainable row for each category: a column of shape ``(*)`` gives vectors of shape ``(*, embedding_dim)``.
 
+    With ``pooling``, a column of lists of categories (bags: genres, tags): ``B`` lists give ``(B, embedding_dim)``.
+
     Args:
         vocabulary: a ``Vocabulary``, or categories of which to make one, of which the first has the first id; or a
             ``HashVocabulary``, of whose ``hashes`` rows for a value the mean is taken.
-        embedding_dim: the length of the vectors.
-        **embedding_kwargs: all that ``Embedding`` takes besides. ``name`` defaults to the vocabulary's.
+        embedding_dim: the length of the vectors; ``"auto"`` for that of a rule of thumb (``nn.dimension``): the smaller
+            of 600 and 1.6 · n^0.56 for n rows, as fastai has it.
+        pooling: how the rows of a bag become one, a mode of ``EmbeddingBag``: ``"sum"``, ``"mean"``, ``"max"``,
+            ``"sqrtn"``; or ``"none"``, which gives them all, as a jagged ``torch.nested`` tensor.
+        separator: with ``pooling``, where to split strings into the categories of a bag: ``"|"`` for
+            ``"Action|Drama"``. Nothing is stripped: ``"Action| Drama"`` holds ``" Drama"``.
+        **embedding_kwargs: all that ``Embedding`` takes besides, with ``pooling`` all that ``EmbeddingBag`` takes.
+            ``name`` defaults to the vocabulary's.
 
     Raises:
-        VocabularyError: categories that make no vocabulary; see ``Vocabulary``.
+        VocabularyError: categories that make no vocabulary, see ``Vocabulary``; a separator for categories that are no
+            strings.
+        ValueError: a pooling that there is not, or of values with several ids (``HashVocabulary`` with ``hashes``); a
+            separator without pooling.
 
     ``layer.vocabulary`` and ``layer.embedding`` are its two parts. Where the vocabulary has ``unseen="grow"``, lookups
     in training make new values categories and give the table a row for each; elsewhere they are unknown.
@@ -100,13 +103,30 @@ class CategoryEmbedding(torch.nn.Module):
     True
     >>> years(torch.tensor([2000]))
     Traceback (most recent call last):
-    TypeError: ... layer(ids=...) takes ids, layer(ids=layer.vocabulary.encode(column)) takes categories
+    TypeError: ... layer(ids=...) takes ids, layer(ids=layer.encode(column)) takes categories
+
+    Bags of categories, pooled:
+
+    >>> genres = CategoryEmbedding(["Action", "Comedy", "Drama"], 5, pooling="mean", separator="|")
+    >>> genres([["Action", "Drama"], [], ["Comedy"]]).shape, genres("Action|Drama").shape
+    (torch.Size([3, 5]), torch.Size([5]))
+    >>> torch.equal(genres(["Action|Drama", ""]), genres([["Action", "Drama"], []]))
+    True
     """
 
-    embedding: Embedding
+    embedding: Embedding | EmbeddingBag
     fresh_seed: int = 0  # of the rows of categories to come; saved with the layer
+    _separator: str | None = None
 
-    def __init__(self, vocabulary: Any, embedding_dim: int, **embedding_kwargs: Any) -> None:
+    def __init__(
+        self,
+        vocabulary: Any,
+        embedding_dim: int | str,
+        *,
+        pooling: str | None = None,
+        separator: str | None = None,
+        **embedding_kwargs: Any,
+    ) -> None:
         super().__init__()
         name = embedding_kwargs.pop("name", None)
         if not isinstance(vocabulary, AnyVocabulary):
@@ -114,13 +134,29 @@ class CategoryEmbedding(torch.nn.Module):
         self._vocabulary: AnyVocabulary = vocabulary
         self._on_other_vocabulary = "error"
         name = vocabulary.name if name is None else name
-        self.embedding = Embedding(len(vocabulary), embedding_dim, **embedding_kwargs, name=name)
-        self.fresh_seed = _seed_of(self.embedding)
+        _check_pooling(pooling, separator, vocabulary)
+        self._separator = separator
+        embedding_dim = dimension_for(len(vocabulary), embedding_dim)
+        if pooling is None:
+            self.embedding = Embedding(len(vocabulary), embedding_dim, **embedding_kwargs, name=name)
+        else:
+            self.embedding = EmbeddingBag(len(vocabulary), embedding_dim, mode=pooling, **embedding_kwargs, name=name)
+        self.fresh_seed = seed_of(self.embedding)
 
     @property
     def vocabulary(self) -> AnyVocabulary:
         """Which category has which id."""
         return self._vocabulary
+
+    @property
+    def pooling(self) -> str | None:
+        """How the rows of a bag become one, the mode of ``embedding``; None where the layer takes no bags."""
+        return self.embedding.mode if isinstance(self.embedding, EmbeddingBag) else None
+
+    @property
+    def separator(self) -> str | None:
+        """Where strings are split into the categories of a bag, or None."""
+        return self._separator
 
     @property
     def on_other_vocabulary(self) -> str:
@@ -151,42 +187,68 @@ class CategoryEmbedding(torch.nn.Module):
 
     # Lookup
 
-    def forward(self, categories: Any = _NOT_GIVEN, *, ids: Any = None) -> Tensor:
+    def forward(self, categories: Any = _NOT_GIVEN, *, ids: Any = None, per_sample_weights: Any = None) -> Tensor:
         """Look up a column (or single category) of shape ``(*)``, or ids: vectors of shape ``(*, embedding_dim)``.
+
+        With ``pooling``, a column of ``B`` lists, or of strings to be split: ``(B, embedding_dim)``; a single string
+        gives ``(embedding_dim,)``. An empty list or string gives zeros, a missing one is a bag of one missing value.
+        ``ids`` are then a ``functional.Jagged``, or bags in any other form that ``EmbeddingBag`` takes; and
+        ``per_sample_weights``, one for each value, come in the same forms, or flat.
 
         Raises:
             UnseenCategoryError: a value that is no category, where the vocabulary has no row for it; a ``KeyError``.
-            VocabularyError: a column of another kind than the categories.
+            VocabularyError: a column of another kind than the categories; a row that is no list where there is
+                ``pooling``, or one that is where there is none.
             OutOfRangeError: an id outside the table; an ``IndexError``.
-            TypeError: a tensor where the categories are integers or bools themselves.
+            TypeError: a tensor where the categories are integers or bools themselves; weights without ``pooling``.
         """
         if (categories is _NOT_GIVEN) == (ids is None):
             raise TypeError("a CategoryEmbedding looks up either categories, layer(column), or ids, layer(ids=ids)")
         if ids is not None:
-            return self._look_up(ids)
-        if not (isinstance(categories, Tensor) or torch.overrides.is_tensor_like(categories)):
-            ids = _encode(self._vocabulary, categories, False)
-            if self._grows() and bool((ids == self._vocabulary.unknown_id).any()):
-                check_growable(self.embedding)  # pyright: ignore[reportCallIssue]  (before anything has changed)
-                ids = _encode(self._vocabulary, categories, True)
-            return self._look_up(ids.to(self.embedding.weight.device))
+            return self._look_up(ids, per_sample_weights)
+        if not (isinstance(categories, (Tensor, Jagged)) or torch.overrides.is_tensor_like(categories)):
+            ids, single = ids_to_look_up(self, categories)
+            return self._look_up(ids, per_sample_weights, single)
         if self._vocabulary.kind in ("integer", "boolean"):
             raise TypeError(
-                f"the categories of {self._called()} are {self._vocabulary.kind}s, so a tensor may hold categories "
-                "or ids: layer(ids=...) takes ids, layer(ids=layer.vocabulary.encode(column)) takes categories"
+                f"the categories of {called(self)} are {self._vocabulary.kind}s, so a tensor may hold categories "
+                "or ids: layer(ids=...) takes ids, layer(ids=layer.encode(column)) takes categories"
             )
-        return self._look_up(categories)
+        return self._look_up(categories, per_sample_weights)
 
-    def _look_up(self, ids: Any) -> Tensor:
+    def encode(self, column: Any, *, grow: bool = False) -> Tensor | Jagged:
+        """The ids of a column, what ``layer(column)`` does first: to do it once, or in the workers of a ``DataLoader``.
+
+        An int64 tensor of the shape of the column, as ``layer.vocabulary.encode`` gives it; with ``pooling`` a
+        ``functional.Jagged`` of int64 tensors. Raises what those calls raise. ``grow`` makes new values categories,
+        where the vocabulary has ``unseen="grow"``.
+
+        >>> layer = CategoryEmbedding(["Action", "Comedy", "Drama"], 5, pooling="sum")
+        >>> layer.encode([["Drama", "Action"], [], ["Comedy"]])
+        Jagged(values=tensor([2, 0, 1]), offsets=tensor([0, 2, 2, 3]))
+        >>> layer(layer.encode([["Drama", "Action"]])).shape
+        torch.Size([1, 5])
+        """
+        return _encode(self, column, grow)[0]
+
+    def _look_up(self, ids: Any, weights: Any = None, single: bool = False) -> Tensor:
         if len(self._vocabulary) != self.embedding.num_embeddings:
             self.follow_vocabulary()
+        if self.pooling is not None:
+            found = self.embedding(ids, per_sample_weights=weights)
+            if single:  # of a nested tensor all rows: they are one bag's
+                return found.values() if found.is_nested else found[0]
+            return found
+        if weights is not None or isinstance(ids, Jagged):
+            what = "bags" if weights is None else "per_sample_weights"
+            raise TypeError(f"{called(self)} takes no {what}: they are for a CategoryEmbedding made with pooling=")
         rows = self.embedding(ids)
         hashes = self._hashes()
         if hashes == 1:
             return rows
         if rows.ndim < 2 or rows.shape[-2] != hashes:
             raise ValueError(
-                f"{self._called()} has a HashVocabulary with {hashes} hashes, so ids have shape (*, {hashes}), as its "
+                f"{called(self)} has a HashVocabulary with {hashes} hashes, so ids have shape (*, {hashes}), as its "
                 f"encode() gives them (got {tuple(rows.shape[:-1])})"
             )
         return rows.mean(-2)
@@ -224,9 +286,10 @@ class CategoryEmbedding(torch.nn.Module):
 
     def __getitem__(self, categories: Any) -> Tensor:
         """``layer["apple"]``: what ``layer("apple")`` gives; a vector, or many for a list. Nothing grows by it."""
-        if isinstance(categories, Tensor):
+        if isinstance(categories, (Tensor, Jagged)):
             return self(categories)
-        return self._look_up(_encode(self._vocabulary, categories, False).to(self.embedding.weight.device))
+        ids, single = _encode(self, categories, False)
+        return self._look_up(ids.to(self.embedding.weight.device), single=single)
 
     def vectors(self, categories: Any) -> Tensor:
         """The vectors as they are now, shape ``(*, embedding_dim)``: a copy without a graph, for looking at.
@@ -246,8 +309,13 @@ class CategoryEmbedding(torch.nn.Module):
 
     __iter__ = None  # a layer is no sequence of rows, though it has [] and len()
 
-    def to_torch(self) -> torch.nn.Embedding:
+    def to_torch(self) -> torch.nn.Embedding | torch.nn.EmbeddingBag:
         """A ``torch.nn.Embedding`` that has the same weight, the very same ``Parameter``: training one trains both.
+
+        With ``pooling`` a ``torch.nn.EmbeddingBag``, which takes ids and offsets.
+
+        Raises:
+            ValueError: a pooling, or a mean of several hashes, that torch's layers do not have.
 
         >>> layer = CategoryEmbedding(["apple", "banana"], 5)
         >>> plain = layer.to_torch()
@@ -256,24 +324,12 @@ class CategoryEmbedding(torch.nn.Module):
         """
         if self._hashes() > 1:
             raise ValueError(
-                f"{self._called()} gives the mean of {self._hashes()} rows, which no torch.nn.Embedding does"
+                f"{called(self)} gives the mean of {self._hashes()} rows, which no torch.nn.Embedding does"
             )
+        if self.pooling in ("sqrtn", "none"):
+            raise ValueError(f"{called(self)} has pooling={self.pooling!r}, which no torch.nn.EmbeddingBag has")
         self.follow_vocabulary()
-        table = self.embedding
-        exact.settle(table.weight)
-        plain = torch.nn.Embedding(
-            table.num_embeddings,
-            table.embedding_dim,
-            table.padding_idx,
-            table.max_norm,
-            table.norm_type,
-            table.scale_grad_by_freq,
-            table.sparse,
-            _weight=table.weight,
-            _freeze=not table.weight.requires_grad,
-        )
-        plain.weight = table.weight
-        return plain.train(self.training)
+        return to_torch(self.embedding)
 
     # As it is saved
 
@@ -289,7 +345,7 @@ class CategoryEmbedding(torch.nn.Module):
         """Raise unless the stored vocabulary is this layer's: ``load_state_dict`` decides about all others."""
         stored, seed = from_state(state)
         if stored != self._vocabulary:
-            raise VocabularyError(self._other_vocabulary("", stored))
+            raise VocabularyError(other_vocabulary(self, "", stored))
         self.fresh_seed = self.fresh_seed if seed is None else seed
 
     def _load_from_state_dict(
@@ -305,7 +361,7 @@ class CategoryEmbedding(torch.nn.Module):
         """Torch loads this module before its table, so what is raised here leaves the table as it was."""
         extra, weight = f"{prefix}_extra_state", f"{prefix}embedding.weight"
         if extra in state_dict:
-            self._compare(state_dict, prefix, state_dict.pop(extra), weight)
+            take_stored(self, state_dict, prefix, state_dict.pop(extra), weight)
         elif f"{prefix}weight" in state_dict and weight not in state_dict:  # of a torch.nn.Embedding
             state_dict[weight] = state_dict.pop(f"{prefix}weight")
         super()._load_from_state_dict(
@@ -314,57 +370,28 @@ class CategoryEmbedding(torch.nn.Module):
         if extra in missing_keys:  # without one, the layer keeps its own
             missing_keys.remove(extra)
 
-    def _compare(self, state_dict: dict[str, Any], prefix: str, state: Any, weight: str) -> None:
-        """Take the stored vocabulary over if it is the layer's, or what it grew to; else raise, or match the rows."""
-        try:
-            stored, seed = from_state(state)
-        except FormatError as fact:
-            raise FormatError(f"{prefix}_extra_state of the state_dict: {fact}") from None
-        if stored == self._vocabulary or self._is_grown(stored, state_dict.get(weight)):
-            if isinstance(self._vocabulary, Vocabulary) and isinstance(stored, Vocabulary) and stored.unseen == "grow":
-                more = len(stored) - self.embedding.num_embeddings
-                if more > 0:  # first, since this may be refused
-                    append_rows(self.embedding, self.embedding.weight.new_zeros(more, self.embedding.embedding_dim))  # pyright: ignore[reportCallIssue]
-                self._vocabulary.take_over(stored)
-            self.fresh_seed = self.fresh_seed if seed is None else seed
-            return
-        kinds = {stored.kind, self._vocabulary.kind} - {"empty"}
-        if self._on_other_vocabulary == "error" or len(kinds) > 1 or weight not in state_dict:
-            raise VocabularyError(self._other_vocabulary(prefix, stored))
-        rows, own = state_dict[weight], self.embedding.weight
-        if len(rows) != len(stored):
-            raise FormatError(f"{weight} of the state_dict has {len(rows):,} rows, its vocabulary {len(stored):,} ids")
-        if rows.shape[1:] == own.shape[1:]:  # if not, torch's own error tells it
-            exact.settle(own)
-            state_dict[weight] = _rearranged(own.detach().clone(), rows, *same_rows(self._vocabulary, stored))
-
-    def _is_grown(self, stored: AnyVocabulary, rows: Any) -> bool:
-        """Whether the stored vocabulary is what this growing one became later, with rows that fit the table."""
-        own = self._vocabulary
-        if not (isinstance(own, Vocabulary) and isinstance(stored, Vocabulary) and own.unseen == "grow"):
-            return False
-        weight = self.embedding.weight
-        fits = rows is not None and rows.shape == (len(stored), weight.shape[1])
-        return fits and own.is_start_of(stored)
-
-    def _other_vocabulary(self, prefix: str, stored: AnyVocabulary) -> str:
-        return (
-            f"the state_dict{f' at {prefix[:-1]!r}' if prefix else ''} has another vocabulary than {self._called()}: "
-            f"{difference(self._vocabulary, stored)}. Nothing of this layer has changed. Load it into a layer made "
-            "with the stored vocabulary, or, if the kinds agree, set on_other_vocabulary = 'match' on this layer to "
-            "load the rows by category"
-        )
-
-    def _called(self) -> str:
-        return "the layer" if self.embedding.name is None else f"layer {self.embedding.name!r}"
-
     def extra_repr(self) -> str:
-        """The vocabulary; torch adds the table."""
-        return f"(vocabulary): {self._vocabulary!r}"
+        """The vocabulary, and the separator if there is one; torch adds the table."""
+        separator = "" if self._separator is None else f"\n(separator): {self._separator!r}"
+        return f"(vocabulary): {self._vocabulary!r}{separator}"
 
 
-def _rearranged(own: Tensor, rows: Tensor, here: Tensor, there: Tensor) -> Tensor:
-    if own.is_meta:
-        raise RuntimeError("rows cannot be matched into a layer on the meta device: new categories have no values")
-    own[here.to(own.device)] = rows[there.to(rows.device)].to(own)
-    return own
+def _values(ids: Tensor | Jagged) -> Tensor:
+    return ids.values if isinstance(ids, Jagged) else ids
+
+
+def _check_pooling(pooling: Any, separator: Any, vocabulary: AnyVocabulary) -> None:
+    """Raise for a pooling or separator that there is not, or that does not go with the vocabulary."""
+    check_separator(separator)
+    if pooling is None:
+        if separator is not None:
+            raise ValueError(
+                f"separator={separator!r} splits strings into bags, which need pooling=: {', '.join(map(repr, MODES))}"
+            )
+        return
+    if pooling not in MODES:
+        raise ValueError(f"pooling must be None or one of {', '.join(map(repr, MODES))} (got {pooling!r})")
+    if isinstance(vocabulary, HashVocabulary) and vocabulary.hashes > 1:
+        raise ValueError(f"pooling needs hashes=1, one id for each value (got hashes={vocabulary.hashes})")
+    if separator is not None and vocabulary.kind not in ("string", "empty"):
+        raise VocabularyError(f"separator={separator!r} splits strings (got categories of kind {vocabulary.kind!r})")

@@ -51,6 +51,7 @@ class EmbeddingCollection(nn.Module):
     TorchRec ``KeyedJaggedTensor``; or with ``ids=``, what ``encode`` gave: a dict of ids, or one integer tensor
     ``(B, columns)`` in the order of the columns.
 
+    >>> import torch
     >>> from catembed import CategoryEmbedding
     >>> airports = CategoryEmbedding(["JFK", "LAX", "SFO"], 4)
     >>> layer = EmbeddingCollection(
@@ -157,7 +158,7 @@ class EmbeddingCollection(nn.Module):
 
     # Lookup
 
-    def encode(self, rows: Any, *, grow: bool = False) -> dict[str, Any]:
+    def encode(self, rows: Any, *, grow: bool = False) -> Mapping[str, Any]:
         """The ids of all columns of a table: for each an int64 tensor; for bags a ``Jagged`` of values and offsets.
 
         Args:
@@ -242,7 +243,8 @@ def _found(name: str, layer: Any, ids: Any, weights: Any) -> Lookup | Tensor:
     if table.kept_exact and table.training:
         table._settle(ids)
     called = name if table.name in (None, name) else f"{table.name} (column {name})"
-    return Lookup(table._parameters["weight"], ids, table.padding_idx, table.sparse, called)
+    weight: Any = table._parameters["weight"]  # what torch's own attribute would look for, at some cost
+    return Lookup(weight, ids, table.padding_idx, table.sparse, called)
 
 
 def _is_plain(layer: Any, table: Any) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from catembed.errors import CatembedError, TableError
 from catembed.functional import Jagged, as_ids
-from catembed.nn.category_embedding import CategoryEmbedding
+from catembed.nn.category_embedding import CategoryEmbedding, ids_to_look_up
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
 from catembed.vocabulary import CrossVocabulary, check_columns, columns_of
@@ -47,7 +47,7 @@ def ids_of(collection: EmbeddingCollection, rows: Any) -> tuple[Ids, Mapping[str
     """The ids of what a collection is called with, new categories included, and the weights that came with them."""
     if _is_keyed_jagged(rows):
         return _of_keyed_jagged(collection, rows)
-    return encode(collection, rows, lambda layer, column: layer.ids_to_look_up(column)), {}
+    return encode(collection, rows, lambda layer, column: ids_to_look_up(layer, column)[0]), {}
 
 
 def encode(collection: EmbeddingCollection, rows: Any, encoder: Callable[[CategoryEmbedding, Any], Any]) -> Ids:

@@ -22,8 +22,9 @@ class EmbeddingBag(TableLayer, torch.nn.EmbeddingBag):
 
     Called with ids of any integer dtype, as a matrix, or flat with ``offsets`` or ``lengths=``, or a padded matrix with
     ``mask=`` (bools, True where an id counts; or ``padding_idx``); or with bags of any lengths as a list of lists, a
-    jagged ``torch.nested`` tensor, or a column of lists (Arrow, pandas, polars). ``per_sample_weights`` come in the
-    same form, for every mode; a mean is then Σ w x / Σ w, and sqrtn Σ w x / √Σ w². An empty bag gives zeros.
+    ``functional.Jagged``, a jagged ``torch.nested`` tensor, or a column of lists (Arrow, pandas, polars).
+    ``per_sample_weights`` come in the same form, for every mode; a mean is then Σ w x / Σ w, and sqrtn Σ w x / √Σ w².
+    An empty bag gives zeros.
 
     Raises, when called:
         OutOfRangeError: an id outside ``[0, num_embeddings)``; an ``IndexError``, where torch raises ``RuntimeError``.

@@ -24,8 +24,8 @@ from catembed.errors import FormatError
 
 __all__ = ["pack", "unpack"]
 
-VERSION = 2  # what is written
-READABLE = (1, 2)
+VERSION = 3  # what is written
+READABLE = (1, 2, 3)
 PAGE = 4096  # the table begins at a multiple of this
 BLOCK = 1 << 24  # bytes under one CRC-32
 LONGEST_HEADER = 100_000_000  # as in the safetensors library
@@ -193,7 +193,7 @@ def _read_facts(metadata: Any, head: bytes) -> dict[str, Any]:
     facts = _parse(metadata["catembed"], "metadata 'catembed'")
     version = facts.get("version")
     if type(version) is not int or version not in READABLE:
-        known = " and ".join(map(str, READABLE))
+        known = f"{READABLE[0]} to {READABLE[-1]}"
         raise FormatError(f"unknown version {version!r}: this release reads versions {known}; a newer one may read it")
     stored = metadata.get("catembed.checksum")
     if (

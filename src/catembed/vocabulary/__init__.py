@@ -2,12 +2,24 @@
 
 from typing import Any
 
+from catembed.vocabulary.arguments import check_separator
+from catembed.vocabulary.bags import EncodedBags, encode_bags
 from catembed.vocabulary.crossing import CrossVocabulary
 from catembed.vocabulary.hashing import HashVocabulary
 from catembed.vocabulary.tables import check_columns, columns_of
 from catembed.vocabulary.vocabulary import Vocabulary
 
-__all__ = ["CrossVocabulary", "HashVocabulary", "Vocabulary", "check_columns", "columns_of", "from_arrays"]
+__all__ = [
+    "CrossVocabulary",
+    "EncodedBags",
+    "HashVocabulary",
+    "Vocabulary",
+    "check_columns",
+    "check_separator",
+    "columns_of",
+    "encode_bags",
+    "from_arrays",
+]
 
 
 def from_arrays(header: Any, arrays: Any, *, verify: bool = True) -> Vocabulary | HashVocabulary:

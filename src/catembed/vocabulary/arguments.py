@@ -19,6 +19,12 @@ def check_name(name: Any) -> None:
         raise VocabularyError(f"name must be a string or None, got {name!r}")
 
 
+def check_separator(separator: Any) -> None:
+    """Raise ``VocabularyError`` unless this is what strings can be split at, or None."""
+    if separator is not None and (not isinstance(separator, str) or not separator):
+        raise VocabularyError(f"separator must be a string of at least one character, or None (got {separator!r})")
+
+
 def check_choice(value: Any, what: str, allowed: tuple[str, ...]) -> None:
     """Raise ``VocabularyError`` unless ``value`` is one of ``allowed``."""
     if not isinstance(value, str) or value not in allowed:

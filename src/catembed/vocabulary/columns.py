@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 import torch
 from pyarrow import types
 
+from catembed.arrow_lists import is_list
 from catembed.errors import VocabularyError
 from catembed.vocabulary.buffers import from_arrow, from_numpy, kind_of_text
 from catembed.vocabulary.kinds import ARROW_TYPES, Column, Part, Shape, validate
 from catembed.vocabulary.objects import from_objects, from_texts, is_missing
-from catembed.vocabulary.text import EMPTY, PLURALS, show, where
+from catembed.vocabulary.text import EMPTY, HOLDS_BAGS, PLURALS, show, where
 
 # bytearray and memoryview would otherwise pass as sequences of integers.
 _SCALARS = (str, bytes, int, float, np.generic, type(None), bytearray, memoryview)
@@ -30,30 +31,32 @@ _MOST_DIMENSIONS = 64  # as in NumPy and torch; also stops at a list that contai
 
 def read(column: Any) -> Column:
     """Any column, scalar or nested list as a ``Column``; raises ``VocabularyError`` saying what is wrong."""
+    if isinstance(column, Column):
+        return column
     if isinstance(column, _SCALARS):
-        return _of_objects([column], ())
+        return of_objects([column], ())
     if isinstance(column, (list, tuple)):
         return _read_nested(column)
     if isinstance(column, np.ndarray):
-        return _read_numpy(column)
+        return of_numpy(column)
     if isinstance(column, torch.Tensor):
-        return _read_numpy(_convert(column, lambda tensor: tensor.detach().cpu().numpy()))
+        return of_numpy(convert(column, lambda tensor: tensor.detach().cpu().numpy()))
     if isinstance(column, pa.Scalar):
-        return _read_arrow(pa.repeat(column, 1), ())
+        return of_arrow(pa.repeat(column, 1), ())
     if isinstance(column, (pa.Array, pa.ChunkedArray)):
-        return _read_arrow(column)
-    if (pandas := sys.modules.get("pandas")) and _is_pandas(column, pandas):
+        return of_arrow(column)
+    if (pandas := sys.modules.get("pandas")) and is_pandas(column, pandas):
         return _read_pandas(column, pandas)
     if type(column).__module__.startswith("polars.") and str(getattr(column, "dtype", "")) == "Object":
         return _read_nested(column.to_list())  # polars hands out the addresses of its Python objects
     if hasattr(column, "__arrow_c_stream__"):
-        return _read_arrow(_convert(column, pa.chunked_array))
+        return of_arrow(convert(column, pa.chunked_array))
     if hasattr(column, "__arrow_c_array__"):
-        return _read_arrow(_convert(column, pa.array))
+        return of_arrow(convert(column, pa.array))
     if is_missing(column) or not hasattr(column, "__iter__"):
-        return _of_objects([column], ())
+        return of_objects([column], ())
     if hasattr(column, "__array__"):
-        return _read_numpy(_convert(column, np.asarray))
+        return of_numpy(convert(column, np.asarray))
     if isinstance(column, Sequence):
         return _read_nested(column)
     raise VocabularyError(
@@ -62,14 +65,16 @@ def read(column: Any) -> Column:
     )
 
 
-def _of_objects(values: list[Any], shape: Shape, seen: set[type] | None = None) -> Column:
+def of_objects(values: list[Any], shape: Shape, seen: set[type] | None = None) -> Column:
+    """A flat list of scalars, whose types are ``seen``, as a ``Column`` of a shape."""
     if seen is None and (texts := from_texts(values)) is not None:
         return Column((Part(texts),), shape, "string")
     array, kind = from_objects(values, set(map(type, values)) if seen is None else seen, shape)
     return Column((Part(array),), shape, kind)
 
 
-def _convert(column: Any, converter: Callable[[Any], Any]) -> Any:
+def convert(column: Any, converter: Callable[[Any], Any]) -> Any:
+    """What another library's function makes of a column; its refusal as a ``VocabularyError``."""
     try:
         return converter(column)
     except (pa.ArrowException, TypeError, ValueError, RuntimeError) as error:
@@ -85,7 +90,7 @@ def _read_nested(values: Sequence[Any]) -> Column:
     flat, seen, shape = _flatten(values)
     if any(map(_holds_values, seen)):
         return _stack([read(value) for value in flat], shape)
-    return _of_objects(flat, shape, seen)
+    return of_objects(flat, shape, seen)
 
 
 def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
@@ -99,7 +104,7 @@ def _flatten(values: Sequence[Any]) -> tuple[list[Any], set[type], Shape]:
             if size != sizes[0]:
                 raise VocabularyError(
                     f"ragged nested lists: {_describe(flat[0])}{where(0, shape)}, but "
-                    f"{_describe(flat[position])}{where(position, shape)}; pad them to one length"
+                    f"{_describe(flat[position])}{where(position, shape)}; pad them to one length, or {HOLDS_BAGS}"
                 )
         shape = (*shape, len(flat[0]))
         if len(shape) > _MOST_DIMENSIONS:
@@ -141,9 +146,10 @@ def _stack(columns: list[Column], shape: Shape) -> Column:
 # NumPy and Arrow
 
 
-def _read_numpy(array: np.ndarray) -> Column:
+def of_numpy(array: np.ndarray, shape: Shape | None = None) -> Column:
+    """A NumPy array as a ``Column``; ``shape`` in place of its own."""
     masked = np.ma.getmaskarray(array).reshape(-1) if isinstance(array, np.ma.MaskedArray) else None
-    shape, flat = array.shape, np.asarray(array).reshape(-1)
+    shape, flat = array.shape if shape is None else shape, np.asarray(array).reshape(-1)
     if flat.dtype.kind not in "OUST":
         values, kind = from_numpy(flat, masked, shape)
         return Column((Part(values),), shape, kind)
@@ -151,12 +157,15 @@ def _read_numpy(array: np.ndarray) -> Column:
     objects = flat.tolist()
     if masked is not None:
         objects = [None if gone else value for value, gone in zip(objects, masked, strict=True)]
-    return _of_objects(objects, shape)
+    return of_objects(objects, shape)
 
 
-def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -> Column:
+def of_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -> Column:
+    """An Arrow array as a ``Column``; ``shape`` in place of its own."""
     given = array.type
     shape = (len(array),) if shape is None else shape
+    if is_list(given):
+        raise VocabularyError(f"an Arrow column of type {given} holds lists, and no categories; {HOLDS_BAGS}")
     if types.is_struct(given):
         names = [field.name for field in given]
         raise VocabularyError(f"a table is many columns, here {show(names)}: pass one of them")
@@ -176,7 +185,7 @@ def _read_arrow(array: pa.Array | pa.ChunkedArray, shape: Shape | None = None) -
     if isinstance(whole, pa.ChunkedArray):
         whole = pa.concat_arrays(whole.chunks)
     if types.is_run_end_encoded(given):
-        return _read_arrow(pc.call_function("run_end_decode", [whole]), shape)
+        return of_arrow(pc.call_function("run_end_decode", [whole]), shape)
     values, kind = from_arrow(whole, shape)
     return Column((Part(values),), shape, kind)
 
@@ -203,11 +212,11 @@ def _read_dictionary(array: pa.DictionaryArray) -> Column:
     """A dictionary's entries are read once, if that is less work than reading them where they are used."""
     dictionary, codes = array.dictionary, _codes(array)
     try:
-        entries = _read_arrow(dictionary) if len(dictionary) < len(array) else None
+        entries = of_arrow(dictionary) if len(dictionary) < len(array) else None
     except VocabularyError:
         entries = None
     if entries is None or len(entries.parts) != 1 or entries.parts[0].codes is not None:
-        return _read_arrow(_used(dictionary, codes))
+        return of_arrow(_used(dictionary, codes))
     return Column((Part(entries.parts[0].values, codes),), codes.shape, entries.kind)
 
 
@@ -248,7 +257,8 @@ def _codes(array: pa.DictionaryArray) -> np.ndarray:
 # pandas
 
 
-def _is_pandas(column: Any, pandas: Any) -> bool:
+def is_pandas(column: Any, pandas: Any) -> bool:
+    """Whether this is pandas' own, given the module."""
     extension = pandas.api.extensions.ExtensionArray
     return isinstance(column, (pandas.Series, pandas.Index, pandas.DataFrame, extension))
 
@@ -264,12 +274,12 @@ def _read_pandas(column: Any, pandas: Any) -> Column:
     if isinstance(dtype, pandas.CategoricalDtype):
         return _read_categorical(column)
     if isinstance(dtype, np.dtype):
-        return _read_numpy(column.to_numpy())
+        return of_numpy(column.to_numpy())
     try:
         array = pa.Array.from_pandas(column)
     except (pa.ArrowException, TypeError, ValueError):  # sparse columns, and text that is no Unicode
-        return _of_objects(column.tolist(), column.shape)
-    return _read_arrow(array)
+        return of_objects(column.tolist(), column.shape)
+    return of_arrow(array)
 
 
 def _read_categorical(column: Any) -> Column:
@@ -278,6 +288,6 @@ def _read_categorical(column: Any) -> Column:
     except VocabularyError:
         entries = None
     if entries is None:  # read what is used, where it is used
-        return _of_objects(column.tolist(), column.shape)
+        return of_objects(column.tolist(), column.shape)
     codes = column.cat.codes.to_numpy(dtype=np.int64)
     return Column((Part(entries.plain(), codes),), codes.shape, entries.kind)

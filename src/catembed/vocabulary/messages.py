@@ -25,6 +25,15 @@ def missing(column: "Column", advice: str, *, own_only: bool = False) -> str:
     return f"{some} (None, NaN and the like): {advice} {OWN_ROW if own_only else ROWS_FOR_MISSING}"
 
 
+def missing_bags(rows: np.ndarray, single: bool, advice: str) -> str:
+    """Missing values in place of bags, at these rows, where no row of the table is for them."""
+    shown = ", ".join(map(str, rows[:_MOST_SHOWN]))
+    more = ", …" if len(rows) > _MOST_SHOWN else ""
+    place = "" if single else f" at row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    some = "a bag is missing" if len(rows) == 1 else f"{len(rows):,} bags are missing"
+    return f"{some}{place}: a bag without values is an empty list; {advice} {OWN_ROW}"
+
+
 def mismatch(column: "Column", strange: np.ndarray, kind: str) -> str:
     """A column of another kind than the vocabulary; ``strange`` marks the values that were not found."""
     place, value = column.first(strange)

@@ -15,7 +15,7 @@ from catembed.errors import VocabularyError
 from catembed.kernels.dispatch import CPU, kernel
 from catembed.vocabulary.buffers import DATE_UNITS, NO_WHOLE_NUMBER, TOO_FINE, largest_exact, year_of
 from catembed.vocabulary.kinds import ALLOWED, ARROW_TYPES, Shape
-from catembed.vocabulary.text import PLURALS, show, where
+from catembed.vocabulary.text import HOLDS_BAGS, PLURALS, InBags, show, where
 
 # Types whose every value is of one kind: a column made of these alone needs no look at each value.
 _PLAIN: dict[type, str | None] = {
@@ -89,13 +89,18 @@ def _common_kind(values: list[Any], types: set[type], shape: Shape) -> str | Non
         try:
             kind = _kind_of(value)
         except VocabularyError as fact:
-            raise VocabularyError(f"{show(value)}{where(position, shape)} {fact}") from None
+            advice = f"; {_about_lists(shape)}" if isinstance(value, (list, tuple, np.ndarray)) else ""
+            raise VocabularyError(f"{show(value)}{where(position, shape)} {fact}{advice}") from None
         if kind is not None:
             first.setdefault(kind, position)
     if len(first) > 1:
         found = " and ".join(f"{PLURALS[kind]} ({show(values[at])}{where(at, shape)})" for kind, at in first.items())
         raise VocabularyError(f"mixed types: {found}; convert all values to one type")
     return next(iter(first), None)
+
+
+def _about_lists(shape: Shape) -> str:
+    return "a bag is a list of values, one level deep" if isinstance(shape, InBags) else HOLDS_BAGS
 
 
 def _kind_of(value: object) -> str | None:

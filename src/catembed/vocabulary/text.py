@@ -8,6 +8,9 @@ _LONGEST = 60
 
 EMPTY = "empty"  # the kind of a vocabulary made from no values at all: nothing tells what it would hold
 
+# What to do about a column that has a list in each row, where each row must be one value.
+HOLDS_BAGS = "a CategoryEmbedding made with pooling= takes them as bags of values"
+
 PLURALS = {
     "string": "strings",
     "bytes": "bytes",
@@ -17,6 +20,27 @@ PLURALS = {
     "timestamp": "timestamps without a time zone",
     "timestamp[UTC]": "timestamps with a time zone",
 }
+
+
+class InBags(tuple[int, ...]):
+    """The shape ``(n,)`` of values that stand in bags, one after the other: messages tell the bag and the place in it.
+
+    >>> where(3, InBags(np.array([0, 2, 2, 5]))), where_all(np.array([1, 2]), InBags(np.array([0, 2, 2, 5])))
+    (' at [2, 1]', ' at [0, 1], [2, 0]')
+    """
+
+    offsets: np.ndarray
+
+    def __new__(cls, offsets: np.ndarray) -> "InBags":
+        """The shape of as many values as the last of these offsets (int64) says."""
+        self = super().__new__(cls, (int(offsets[-1]),))
+        self.offsets = offsets
+        return self
+
+    def place(self, position: int) -> list[int]:
+        """The bag that holds the value at this position, and where in the bag it stands."""
+        bag = int(np.searchsorted(self.offsets, position, side="right")) - 1
+        return [bag, position - int(self.offsets[bag])]
 
 
 def show(value: object) -> str:
@@ -37,6 +61,8 @@ def where(position: int, shape: tuple[int, ...]) -> str:
     >>> where(3, (7,)), where(3, (2, 2)), where(0, ())
     (' at position 3', ' at position (1, 1)', '')
     """
+    if isinstance(shape, InBags):
+        return f" at {_index(position, shape)}"
     return f" at position {_index(position, shape)}" if shape else ""
 
 
@@ -49,7 +75,8 @@ def where_all(positions: np.ndarray, shape: tuple[int, ...]) -> str:
     if len(positions) == 1 or not shape:
         return where(int(positions[0]), shape)
     some = ", ".join(_index(int(position), shape) for position in positions[:5])
-    return f" at positions {some}{', …' if len(positions) > 5 else ''}"
+    noun = "" if isinstance(shape, InBags) else "positions "
+    return f" at {noun}{some}{', …' if len(positions) > 5 else ''}"
 
 
 def number_of(number: int, one: str, many: str | None = None) -> str:
@@ -58,6 +85,8 @@ def number_of(number: int, one: str, many: str | None = None) -> str:
 
 
 def _index(position: int, shape: tuple[int, ...]) -> str:
+    if isinstance(shape, InBags):
+        return str(shape.place(position))
     if len(shape) == 1:
         return str(position)
     return f"({', '.join(str(place) for place in np.unravel_index(position, shape))})"

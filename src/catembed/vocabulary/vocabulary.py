@@ -17,7 +17,7 @@ import torch
 
 from catembed.errors import FormatError, VocabularyError
 from catembed.vocabulary import messages
-from catembed.vocabulary.arguments import check_name, column_name
+from catembed.vocabulary.arguments import check_name, check_separator, column_name
 from catembed.vocabulary.encoding import label, read
 from catembed.vocabulary.growing import Growing
 from catembed.vocabulary.lock import Lock
@@ -109,6 +109,7 @@ class Vocabulary(Growing):
         *,
         field: str | None = None,
         text: bool = False,
+        separator: str | None = None,
         min_count: int = 1,
         max_size: int | None = None,
         order: str = "frequency",
@@ -124,8 +125,10 @@ class Vocabulary(Growing):
             column: as ``Vocabulary`` takes it, duplicates and (unless ``missing="error"``) missing values
                 allowed; or an iterator of such columns, the batches of one too large for memory; or, with ``field``,
                 files: a path, a glob or a list of them. Levels of a categorical that no row uses are no categories.
+                Rows may be lists of values (bags); a missing one counts as one missing value.
             field: which column of the files (Parquet, CSV, Arrow) to learn from; several in one pass: ``fit_fields``.
             text: whether it is text in CSV files even where all of it looks like numbers.
+            separator: where to split strings into values of their own: ``"|"`` for ``"Action|Drama"``. Spaces stay.
             min_count: values seen less often are left out.
             max_size: at most this many categories (reserved rows not counted): the most frequent ones, ties
                 going to the smaller value.
@@ -143,16 +146,20 @@ class Vocabulary(Growing):
         (['b', 'a'], [1, 1, 2, 1])
         >>> list(Vocabulary.fit(iter([["b", "a"], ["c", "b"]])))  # in batches
         ['b', 'a', 'c']
+        >>> list(Vocabulary.fit([["b"], [], ["b", "a"]])), list(Vocabulary.fit(["b", "", "b|a"], separator="|"))
+        (['b', 'a'], ['b', 'a'])
         """
         from catembed.vocabulary.fitting import learning
 
         check_name(name)
+        check_separator(separator)
         policies = Policies.checked(unseen, missing, buckets, min_count, max_size)
         if field is not None:
-            learned = learning.from_files(column, [field], policies, order, [field] if text else [], progress)[field]
+            texts = [field] if text else []
+            learned = learning.from_files(column, [field], policies, order, texts, progress, separator)[field]
             return cls._learned(learned, policies, name or field)
         name = column_name(column) if name is None else name
-        return cls._learned(learning.from_column(column, policies, order, name), policies, name)
+        return cls._learned(learning.from_column(column, policies, order, name, separator), policies, name)
 
     @classmethod
     def fit_fields(

@@ -14,17 +14,19 @@ import torch
 
 from catembed.errors import VocabularyError
 from catembed.vocabulary import messages
-from catembed.vocabulary.columns import read
 from catembed.vocabulary.fitting.crew import work
 from catembed.vocabulary.fitting.progress import Progress
 from catembed.vocabulary.fitting.sources import Batch, open_files
 from catembed.vocabulary.fitting.tally import Choice, KindError, Learned, Tally
 from catembed.vocabulary.kinds import Column
+from catembed.vocabulary.lists import read_values
+from catembed.vocabulary.text import InBags
 
 __all__ = ["Learned", "combine", "learn", "learn_files"]
 
 MEMORY = 1 << 30  # bytes that counts may take before they go to temporary files
 _FILE = 1 << 40  # more rows than a file has: a position is the file's number times this, and the row
+_NO_FIRST = 'order="first" is not for bags in files, whose values are counted in no order; choose another order'
 _ADVICE = "drop or fill them, or choose"
 
 
@@ -76,6 +78,7 @@ def learn_files(
     buckets: int | None = None,
     missing: str = "count",
     text: Sequence[str] = (),
+    separator: str | None = None,
     progress: bool = False,
     memory: int = MEMORY,
 ) -> dict[str, Learned]:
@@ -91,6 +94,7 @@ def learn_files(
         buckets: see ``learn``.
         missing: ``"error"`` to stop at missing values, else ``"count"``.
         text: columns that a CSV holds as text, even where all values look like numbers.
+        separator: where to split the strings of all columns, into values of their own.
         progress: show on stderr how far it is.
         memory: see ``learn``; for all columns together.
 
@@ -100,6 +104,8 @@ def learn_files(
         OSError: temporary files cannot be written.
     """
     columns = list(dict.fromkeys(columns))
+    if separator is not None and order == "first":
+        raise VocabularyError(_NO_FIRST)
     unknown = [name for name in text if name not in columns]
     if unknown:
         raise VocabularyError(f"text names {unknown[0]!r}, which is none of the columns to read: {columns}")
@@ -112,7 +118,7 @@ def learn_files(
 
             def count(batch: Batch, thread: int) -> None:
                 for name, tally, array in zip(columns, tallies, batch.columns, strict=True):
-                    _count(tally, batch, name, array, thread, missing)
+                    _count(tally, batch, name, array, thread, missing, separator)
                 tell(len(batch.columns[0]) if columns else 0, batch.size)
 
             work(feeds, count, threads)
@@ -122,13 +128,15 @@ def learn_files(
             tally.close()
 
 
-def _count(tally: Tally, batch: Batch, name: str, array: Any, thread: int, missing: str) -> None:
+def _count(tally: Tally, batch: Batch, name: str, array: Any, thread: int, missing: str, separator: str | None) -> None:
     """Count one column of a batch; errors name the file and the column."""
     what = f"{batch.path}: column {name!r}"
     try:
-        column = read(array)
+        column = read_values(array, separator)
     except VocabularyError as fact:
         raise VocabularyError(f"{_rows(what, batch)}: {fact}") from None
+    if isinstance(column.shape, InBags) and tally.ordered_by_appearance:  # places among values overlap those of rows
+        raise VocabularyError(f"{what}: {_NO_FIRST}")
     try:
         gone = tally.add(column, batch.file * _FILE + batch.row, what, thread)
     except KindError:

@@ -8,32 +8,33 @@ from typing import Any
 
 from catembed.errors import VocabularyError
 from catembed.vocabulary.arguments import ORDERS, check_choice
-from catembed.vocabulary.encoding import label, read
+from catembed.vocabulary.encoding import label
 from catembed.vocabulary.fitting import fit
 from catembed.vocabulary.fitting.fit import Learned
 from catembed.vocabulary.kinds import Column
+from catembed.vocabulary.lists import read_values
 from catembed.vocabulary.policies import Policies
 from catembed.vocabulary.text import show
 
 __all__ = ["from_column", "from_files"]
 
 
-def from_column(column: Any, policies: Policies, order: str, name: str | None) -> Learned:
+def from_column(column: Any, policies: Policies, order: str, name: str | None, separator: str | None = None) -> Learned:
     """Learn from a column in memory, or from an iterator of such columns, taken one after the other."""
     check_choice(order, "order", ORDERS)
     if isinstance(column, os.PathLike):
         raise VocabularyError(f"{label(name)}a path tells of files: name the column to read from them with field=")
     try:
-        return fit.learn(_columns(column), missing=_missing(policies), **_choice(policies, order))
+        return fit.learn(_columns(column, separator), missing=_missing(policies), **_choice(policies, order))
     except VocabularyError as fact:
         raise VocabularyError(label(name) + str(fact)) from None
 
 
-def _columns(column: Any) -> Iterator[Column]:
-    """The batches of an iterator, or the one column that is given."""
+def _columns(column: Any, separator: str | None) -> Iterator[Column]:
+    """The batches of an iterator, or the one column that is given; bags flat."""
     many = isinstance(column, Iterator)
     for batch in column if many else [column]:
-        given = read(batch, None)
+        given = read_values(batch, separator)
         if given.shape == () and many:
             raise VocabularyError(
                 f"an iterator gives batches, each of them a column, got a single value: {show(batch)}; pass a list of "
@@ -47,7 +48,13 @@ def _columns(column: Any) -> Iterator[Column]:
 
 
 def from_files(
-    files: Any, fields: Sequence[str], policies: Policies, order: str, text: Sequence[str], progress: bool
+    files: Any,
+    fields: Sequence[str],
+    policies: Policies,
+    order: str,
+    text: Sequence[str],
+    progress: bool,
+    separator: str | None = None,
 ) -> dict[str, Learned]:
     """Learn from columns of files, each by its name, in one pass."""
     check_choice(order, "order", ORDERS)
@@ -55,7 +62,13 @@ def from_files(
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise VocabularyError(f"{what} takes names of columns, in a list, got {names!r}")
     return fit.learn_files(
-        files, fields, missing=_missing(policies), text=text, progress=progress, **_choice(policies, order)
+        files,
+        fields,
+        missing=_missing(policies),
+        text=text,
+        separator=separator,
+        progress=progress,
+        **_choice(policies, order),
     )
 
 

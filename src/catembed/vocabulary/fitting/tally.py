@@ -78,6 +78,11 @@ class Tally:
         self._kind: tuple[str, str] | None = None  # and where it was found
         self._lock = threading.Lock()
 
+    @property
+    def ordered_by_appearance(self) -> bool:
+        """Whether it matters where values stand."""
+        return self._choice.order == "first"
+
     def add(self, column: Column, base: int, what: str, thread: int | None = None) -> int:
         """Count a batch; returns how many of its values are missing.
 

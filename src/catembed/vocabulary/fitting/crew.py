@@ -62,6 +62,8 @@ def work(feeds: Sequence[Feed], do: Callable[[Batch, int], None], threads: int) 
     """Call ``do(batch, thread)`` with every batch; the caller's own thread is number 0."""
     shared, stop = _Feeds(feeds), threading.Event()
     errors: list[BaseException] = []
+    # Waited for in place of the threads: a join that Ctrl-C interrupts takes the thread for ended (before Python 3.13).
+    ended = [threading.Event() for _ in range(threads)]
 
     def run(thread: int) -> None:
         try:
@@ -72,6 +74,8 @@ def work(feeds: Sequence[Feed], do: Callable[[Batch, int], None], threads: int) 
         except BaseException as error:
             errors.append(error)
             stop.set()
+        finally:
+            ended[thread].set()
 
     others = [
         threading.Thread(target=run, args=(number,), name=f"catembed-fit-{number}") for number in range(1, threads)
@@ -80,13 +84,14 @@ def work(feeds: Sequence[Feed], do: Callable[[Batch, int], None], threads: int) 
         for other in others:
             other.start()
         run(0)
-        for other in others:
-            other.join()
+        for each in ended:
+            each.wait()
     except BaseException as error:
         errors.insert(0, error)
         stop.set()
-    for other in others:
+    for other, its_end in zip(others, ended[1:], strict=True):
         if other.ident is not None:
+            its_end.wait()
             other.join()
     if errors:
         raise errors[0]

@@ -1,7 +1,7 @@
 """RMSE on MovieLens 100k beside the additive baseline: ``python -m benchmarks.movielens``.
 
-Three random splits, 80 % to learn from and 20 % to be judged on; a tenth of the rows to learn from decides when to stop.
-The recipe is the default of ``fit`` with ``model="fm"``; features and recipe were chosen on rows held out of the
+Three random splits, 80 % to learn from and 20 % to be judged on; a tenth of the rows to learn from decides when to
+stop. The recipe is the default of ``fit`` with ``model="fm"``; features and recipe were chosen on rows held out of the
 training rows of the first split. Writes ``benchmarks/results/movielens.csv``.
 """
 

@@ -100,7 +100,6 @@ def test_another_separator(run, trips, tmp_path):
     [
         (["SOURCE", "--target", "price", "--share", "fruit"], "--share fruit: a vocabulary is shared by two columns"),
         (["SOURCE", "--target", "price", "--cross", "fruit,color"], "--cross 'color': the table has no such column"),
-        (["SOURCE", "--target", "price", "--list", "shop"], "--list 'shop': a list is a column of lists, or text"),
         (["none.csv", "--target", "a"], "no such file: none.csv"),
         (["SOURCE", "--target", "prize"], "no column 'prize' to be the target; it has: fruit, shop, open, price"),
         (["SOURCE", "--target", "price > 99"], "is constant"),

@@ -62,7 +62,7 @@ class Plain(nn.Module):
             self.bias = nn.Parameter(torch.zeros(1))
             self.deep = perceptron(sum(dims), 2) if model == "deepfm" else None
 
-    def forward(self, ids: Tensor, encoded: Tensor) -> list[Tensor]:
+    def forward(self, ids: Tensor, encoded: Tensor) -> list[Tensor]:  # noqa: D102
         vectors = [table(ids[:, column]) for column, table in enumerate(self.tables)]
         if self.model == "mlp":
             row = torch.cat([self.dropout(each) for each in vectors], 1)

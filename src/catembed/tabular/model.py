@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from catembed.tabular.bags import Bags
 from catembed.tabular.columns import Columns, pooled
+from catembed.tabular.dropout import Dropout
 
 WIDEST = 16
 POOLING = "mean"  # of lists
@@ -76,7 +77,7 @@ class EntityEmbeddings(Network):
     def __init__(self, columns: Columns, num_numbers: int, num_encoded: int, num_outputs: int) -> None:
         super().__init__()
         self.columns = columns
-        self.dropout = nn.Dropout(_EMBEDDING_DROPOUT)
+        self.dropout = Dropout(_EMBEDDING_DROPOUT)
         width = columns.width + num_numbers
         self.from_all = perceptron(width + num_encoded, num_outputs, layers=2)
         self.from_vectors = perceptron(width, num_outputs, layers=1)
@@ -131,6 +132,6 @@ def perceptron(width: int, outputs: int, *, layers: int) -> nn.Sequential:
     """Hidden layers with dropout, and a linear one to ``outputs`` values."""
     parts: list[nn.Module] = []
     for _ in range(layers):
-        parts += [nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Dropout(_DROPOUT)]
+        parts += [nn.Linear(width, _HIDDEN), nn.ReLU(), Dropout(_DROPOUT)]
         width = _HIDDEN
     return nn.Sequential(*parts, nn.Linear(width, outputs))

@@ -3,10 +3,16 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-full lint bench clean
+# Its ratings are wanted, and none of the dozens of packages that it needs to run.
+RATINGS := --no-deps recbole==1.2.1
+
+.PHONY: demo movielens test test-full lint bench clean
 
 demo: .venv/demo
 	$(PY) -m examples.flights
+
+movielens: .venv/demo
+	$(PY) -m examples.movielens
 
 # One torch thread a worker: more of them would fight for the cores. Tests of threads set their own number.
 test: .venv/dev
@@ -31,14 +37,17 @@ bench: .venv/bench
 
 .venv/demo: .venv/base
 	$(PIP) -e '.[demo]'
+	$(PIP) $(RATINGS)
 	touch $@
 
 .venv/dev: .venv/base
 	$(PIP) -e '.[demo,test,lint]'
+	$(PIP) $(RATINGS)
 	touch $@
 
 .venv/bench: .venv/base
 	$(PIP) -e '.[bench]'
+	$(PIP) $(RATINGS)
 	$(PIP) --no-deps fbgemm-gpu-cpu==1.8.0
 	touch $@
 

@@ -213,8 +213,8 @@ def page() -> str:
     many = read_results("columns")
     parts += [
         f"## Many columns\n\nOf an `EmbeddingCollection`; measured {many[0]['date']} on {many[0]['processor']}, "
-        f"{many[0]['threads']} threads. Where a batch has one or a few rows, looking at 40 columns costs more than their "
-        "vectors, and we lose.\n",
+        f"{many[0]['threads']} threads. Where a batch has one or a few rows, looking at 40 columns costs more than "
+        "their vectors, and we lose.\n",
         columns(many),
     ]
     parts.append(report_encode.section())

@@ -56,9 +56,50 @@ def test_a_validation_file_or_time(run, source, tmp_path):
     assert "30 to validate on" in run(*fit, "--valid-fraction", "0.1")[1]
 
 
+@pytest.fixture
+def trips(tmp_path):
+    """A CSV of trips, with tags in one column."""
+    rows = [f"{a},{b},{'long | far' if a < b else ''},{ord(a) - ord(b)}" for a in "abcd" for b in "abcd"]
+    (tmp_path / "trips.csv").write_text("from,to,tags,y\n" + "\n".join(rows * 10) + "\n")
+    return tmp_path / "trips.csv"
+
+
+def test_models_lists_shared_tables_and_crosses(run, trips, tmp_path):
+    code, out, err = run(
+        *("fit", trips, "--target", "y", "--out", tmp_path / "m", "--epochs", 1, "--model", "fm"),
+        *("--list", "tags", "--share", "from,to", "--cross", "from, to", "--cross-buckets", 64),
+    )
+    assert (code, err) == (0, "")
+    for part in (
+        "Model: factorisation machine.",
+        "One table: from, to.",
+        "Crosses: from×to.",
+        "tags     string   list",
+    ):
+        assert part in out
+    fitted = tabular.Fitted.load(tmp_path / "m")
+    assert (fitted.model_name, fitted.layers["from"] is fitted.layers["to"]) == ("fm", True)
+    assert set(fitted.layers["tags"].vocabulary) == {"long", "far"}
+    assert len(fitted.layers["from×to"]) == 64
+    assert run("neighbors", tmp_path / "m", "to", "b", "--json")[0] == 0
+    code, _, err = run("neighbors", tmp_path / "m", "from×to", "b")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is a cross" in err
+
+
+def test_another_separator(run, trips, tmp_path):
+    text = trips.read_text().replace(" | ", ";")
+    trips.write_text(text)
+    fit = ("fit", trips, "--target", "y", "--out", tmp_path / "m", "--epochs", 1, "--list", "tags")
+    assert run(*fit, "--separator", ";", "--model", "deepfm")[0] == 0
+    assert set(tabular.load_layer(tmp_path / "m", "tags").vocabulary) == {"long", "far"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["SOURCE", "--target", "price", "--share", "fruit"], "--share fruit: a vocabulary is shared by two columns"),
+        (["SOURCE", "--target", "price", "--cross", "fruit,color"], "--cross 'color': the table has no such column"),
         (["none.csv", "--target", "a"], "no such file: none.csv"),
         (["SOURCE", "--target", "prize"], "no column 'prize' to be the target; it has: fruit, shop, open, price"),
         (["SOURCE", "--target", "price > 99"], "is constant"),

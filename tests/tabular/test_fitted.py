@@ -120,7 +120,19 @@ def test_damaged_folders_are_refused(saved, tmp_path):
         tabular.Fitted.load(saved)
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"files": {}}, {"combinations": [[0, 1]] * 900}, {"objective": {}}])
+def test_folders_of_the_first_version_are_read(table, fitted, saved):
+    config = json.loads((saved / "config.json").read_text())
+    for feature in config["schema"]["features"]:
+        del feature["separator"], feature["parts"]
+    del config["model"]
+    (saved / "config.json").write_text(json.dumps(config | {"version": 1}))
+    assert tabular.Fitted.load(saved).predict(table).equals(fitted.predict(table))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "nonsense"}, {"version": 3}, {"files": {}}, {"combinations": [[0, 1]] * 900}, {"objective": {}}],
+)
 def test_a_changed_configuration_is_refused(saved, change):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config | change))

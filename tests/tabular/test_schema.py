@@ -38,7 +38,10 @@ START = dt.datetime(2024, 1, 1)
         (pa.nulls(ROWS, pa.string()), "ignored"),
         (cycle(float("nan")), "ignored"),
         (cycle(7), "ignored"),
-        (cycle([1], [2]), "ignored"),
+        (cycle([1], [2, 3], []), "list"),
+        (cycle(["a", None], None), "list"),
+        (cycle([], None), "ignored"),
+        (cycle([0.5], [1.5]), "ignored"),
     ],
 )
 def test_columns_are_classified(values, role):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from catembed.tabular.model import OneHotLinear
+from catembed.tabular.model import Inputs, OneHotLinear
 from catembed.tabular.objective import Objective
-from catembed.tabular.training import Inputs, Progress, Recipe, _Hiding, outputs, train
+from catembed.tabular.training import Progress, Recipe, _Hiding, outputs, train
 
 OBJECTIVE = Objective("regression", [])
 
@@ -11,7 +11,7 @@ OBJECTIVE = Objective("regression", [])
 def rows(number=256, seed=0):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 4, (number, 1), generator=generator)
-    return Inputs(ids, torch.empty(number, 0), torch.empty(number, 0)), ids.float() - 1.5
+    return Inputs(ids, (), torch.empty(number, 0), torch.empty(number, 0)), ids.float() - 1.5
 
 
 def run(recipe, report=lambda progress: None, targets=None):

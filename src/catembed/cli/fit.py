@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from catembed.tabular import Fitted, Plan
 
 
+_MODELS = {
+    "mlp": "multilayer perceptron",
+    "fm": "factorisation machine",
+    "deepfm": "factorisation machine and multilayer perceptron",
+}
+
+
+class Model(StrEnum):
+    """What is trained."""
+
+    mlp = "mlp"
+    fm = "fm"
+    deepfm = "deepfm"
+
+
 class Task(StrEnum):
     """What kind of target there is."""
 
@@ -28,6 +43,9 @@ def fit(
     source: Annotated[str, typer.Argument(metavar="TABLE", help="A CSV, Parquet or Arrow file, or a glob in quotes.")],
     target: Annotated[str, typer.Option(help="What to predict: a column, or a comparison: 'arr_delay > 15'.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    model: Annotated[
+        Model, typer.Option(help="A multilayer perceptron, a factorisation machine, or both on the same vectors.")
+    ] = Model.mlp,
     task: Annotated[Task | None, typer.Option(help="The kind of target, if not the one recognised.")] = None,
     categorical: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Take a column as categories; may be repeated.")
@@ -37,6 +55,23 @@ def fit(
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Leave a column out; may be repeated.")
+    ] = None,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", metavar="COLUMN", help="Divide the text of a column into categories; may be repeated."),
+    ] = None,
+    separator: Annotated[str, typer.Option(metavar="TEXT", help="What divides the text of --list columns.")] = "|",
+    share: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Columns that have one vocabulary and one table; may be repeated."),
+    ] = None,
+    cross: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Columns whose combination is a feature as well; may be repeated."),
+    ] = None,
+    cross_buckets: Annotated[
+        int | None,
+        typer.Option(help="Rows for the combinations of a cross. [default: about twice as many as there are]"),
     ] = None,
     valid: Annotated[
         str | None, typer.Option(metavar="FILE", help="Validate on this table, not on a part of TABLE.")
@@ -51,7 +86,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Learn vectors for every categorical column of TABLE by predicting a target.
+    """Learn vectors for every column of categories of TABLE by predicting a target.
 
     Writes DIR: one .safetensors file per categorical column, the model, its configuration and a report.
     Ctrl-C ends training and keeps the best so far.
@@ -64,10 +99,16 @@ def fit(
         fitted = tabular.fit(
             source,
             target,
+            model=str(model),
             task=None if task is None else str(task),
             categorical=categorical or (),
             numeric=numeric or (),
             ignore=ignore or (),
+            lists=lists or (),
+            separator=separator,
+            share=_groups(share),
+            cross=_groups(cross),
+            cross_buckets=cross_buckets,
             valid=valid,
             valid_by_time=valid_by_time,
             valid_fraction=valid_fraction,
@@ -83,6 +124,11 @@ def fit(
     screen.print(f"Wrote {out}. To go on: catembed info {out}", soft_wrap=True)
 
 
+def _groups(given: list[str] | None) -> list[list[str]]:
+    """Columns divided by commas, each a group."""
+    return [[name.strip() for name in each.split(",") if name.strip()] for each in given or ()]
+
+
 def _show_plan(screen: Console, plan: Plan) -> None:
     columns = table("column", "type", "taken as", "distinct", "missing", "why", right=("distinct", "missing"))
     for each in plan.schema.columns:
@@ -93,6 +139,12 @@ def _show_plan(screen: Console, plan: Plan) -> None:
     show(screen, "Columns", columns)
     kind = plan.task if plan.task != "multiclass" else f"multiclass, {len(plan.classes):,} classes"
     screen.print(f"Target: {plan.target} ({kind}). Column {plan.target.column} is no feature.", soft_wrap=True)
+    screen.print(f"Model: {_MODELS[plan.model]}.")
+    for group in plan.share:
+        screen.print(f"One table: {', '.join(group)}.", soft_wrap=True)
+    crosses = [each.name for each in plan.schema.features if each.role == "cross"]
+    if crosses:
+        screen.print(f"Crosses: {', '.join(crosses)}.", soft_wrap=True)
     if plan.without_target:
         screen.print(f"Dropped {plan.without_target:,} of {plan.rows:,} rows: they have no target.", soft_wrap=True)
     screen.print(f"Rows: {plan.train_rows:,} to train on, {plan.valid_rows:,} to validate on ({plan.split}).\n")

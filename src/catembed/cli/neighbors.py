@@ -45,6 +45,10 @@ def _category(layer: CategoryEmbedding, column: str, value: str) -> Any:
     from catembed.errors import TableError
 
     vocabulary = layer.vocabulary
+    if not len(vocabulary.categories):
+        raise TableError(
+            f"column {column!r} is a cross: its combinations are hashed, so that no row has one of its own"
+        )
     text = {str(each).lower() if vocabulary.kind == "boolean" else str(each): each for each in vocabulary}
     wanted = value.lower() if vocabulary.kind == "boolean" else value
     if wanted in text:

@@ -1,7 +1,9 @@
 """Columns into arrays: ids of categories, numbers on one scale. Everything is learned from the training rows alone.
 
-Categories get a vocabulary with a row for missing values and one for unseen ones. Numbers are mapped by their quantiles
-to normal scores, so that neither units nor long tails matter; missing ones are 0, with an indicator beside.
+Categories get a vocabulary with a row for missing values and one for unseen ones; columns that share one are learned
+together. A missing list is a list of one missing value, and an empty one has no ids. Crosses are hashed. Numbers are
+mapped by their quantiles to normal scores, so that neither units nor long tails matter; missing ones are 0, with an
+indicator beside.
 """
 
 from __future__ import annotations
@@ -16,17 +18,24 @@ import torch
 
 from catembed.errors import TableError, VocabularyError
 from catembed.tabular.arrow import compute as pc
-from catembed.tabular.schema import CATEGORICAL, Feature
-from catembed.vocabulary import Vocabulary
+from catembed.tabular.bags import Bags
+from catembed.tabular.schema import CATEGORICAL, CROSS, LIST, NUMERIC, Feature
+from catembed.vocabulary import CrossVocabulary, Vocabulary
 
 _KNOTS = 255
+_BUCKETS = 16, 1 << 20  # of a cross, at least and at most
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows: ``ids``, int64 (rows, categorical features), and ``numbers``, float32 (rows, numeric inputs)."""
+    """Encoded rows.
+
+    ``ids`` are int64, (rows, categorical features and then crosses), ``bags`` one for each list feature, ``numbers``
+    float32, (rows, numeric inputs).
+    """
 
     ids: torch.Tensor
+    bags: tuple[Bags, ...]
     numbers: torch.Tensor
 
     def __len__(self) -> int:
@@ -75,36 +84,77 @@ class Scale:
 
 @dataclass(frozen=True)
 class Encoder:
-    """The features with what was learned of each: a ``Vocabulary`` or a ``Scale``, by the feature's name."""
+    """The features with what was learned of each: a vocabulary or a ``Scale``, by the feature's name.
+
+    ``vocabularies`` are in the order of the model's columns: those of one id, crosses, lists. Features that share one
+    have the same object.
+    """
 
     features: Sequence[Feature]
-    vocabularies: dict[str, Vocabulary]
+    vocabularies: dict[str, Vocabulary | CrossVocabulary]
     scales: dict[str, Scale]
 
     @classmethod
-    def fit(cls, features: Sequence[Feature], table: pa.Table) -> Encoder:
+    def fit(
+        cls,
+        features: Sequence[Feature],
+        table: pa.Table,
+        share: Sequence[Sequence[str]] = (),
+        buckets: int | None = None,
+    ) -> Encoder:
         """Learn from the training rows.
 
+        Args:
+            features: what is made of the columns.
+            table: the training rows.
+            share: features that have one vocabulary.
+            buckets: of each cross; by default about twice as many as there are combinations in the training rows.
+
         Raises:
-            TableError: a column that cannot be what its role says.
+            TableError: a column that cannot be what its role says; columns that cannot share a vocabulary.
         """
-        vocabularies, scales = {}, {}
-        for feature in features:
-            if feature.role == CATEGORICAL:
-                try:
-                    vocabularies[feature.name] = Vocabulary.fit(
-                        feature.values(table), unseen="unknown", missing="own", name=feature.name
-                    )
-                except VocabularyError as fact:
-                    raise TableError(str(fact)) from None
+        scales = {each.name: Scale.fit(_floats(each, table)) for each in features if each.role == NUMERIC}
+        values = {each.name: _categories(each, table) for each in _ordered(features) if each.role != CROSS}
+        learned: dict[str, Vocabulary] = {}
+        for group in [*share, *([name] for name in values if not any(name in group for group in share))]:
+            learned |= dict.fromkeys(group, _learn(group, values))
+        vocabularies: dict[str, Vocabulary | CrossVocabulary] = {}
+        for feature in _ordered(features):
+            if feature.role == CROSS:
+                vocabularies[feature.name] = _cross(feature, learned, table, values, buckets)
             else:
-                scales[feature.name] = Scale.fit(_floats(feature, table))
+                vocabularies[feature.name] = learned[feature.name]
         return cls(features, vocabularies, scales)
+
+    @property
+    def lists(self) -> list[str]:
+        """The names of the list features."""
+        return [each.name for each in self.features if each.role == LIST]
+
+    @property
+    def num_categorical(self) -> int:
+        """How many columns of ``ids`` are single categories; the others are crosses."""
+        return sum(each.role == CATEGORICAL for each in self.features)
 
     @property
     def num_numbers(self) -> int:
         """How many numeric inputs there are, indicators included."""
         return sum(1 + scale.indicator for scale in self.scales.values())
+
+    def counts(self, rows: Rows) -> list[torch.Tensor]:
+        """For each column of single categories, how many of its table's lookups, in these rows, each id has."""
+        found = [torch.bincount(ids, minlength=size) for ids, size in zip(rows.ids.T, self._sizes, strict=False)]
+        singles = len(found)
+        found += [bags.counts(size) for bags, size in zip(rows.bags, self._sizes[singles:], strict=True)]
+        together: dict[int, torch.Tensor] = {}
+        tables = [id(each) for each in self.vocabularies.values()]
+        for table, count in zip(tables, found, strict=True):
+            together[table] = together.get(table, 0) + count
+        return [together[table] for table in tables[: self.num_categorical]]
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [len(each) for each in self.vocabularies.values()]
 
     def encode(self, table: pa.Table) -> Rows:
         """Every row of a table.
@@ -112,27 +162,85 @@ class Encoder:
         Raises:
             TableError: a column is absent or holds values of another kind than in training.
         """
-        ids, numbers = [], []
-        for feature in self.features:
-            if feature.role == CATEGORICAL:
-                ids.append(self._ids(feature, table))
-            else:
-                numbers.append(self.scales[feature.name](_floats(feature, table)))
         rows = table.num_rows
+        values = {each.name: _categories(each, table) for each in self.features if each.role in (CATEGORICAL, LIST)}
+        ids, bags = [], []
+        for feature in _ordered(self.features):
+            vocabulary = self.vocabularies[feature.name]
+            if isinstance(vocabulary, CrossVocabulary):
+                ids.append(_encoded(vocabulary, {name: values[name] for name in vocabulary.columns}))
+            elif feature.role == CATEGORICAL:
+                ids.append(_ids(vocabulary, values[feature.name]))
+            else:
+                bags.append(_bags(vocabulary, feature.values(table), values[feature.name]))
+        numbers = [self.scales[each.name](_floats(each, table)) for each in self.features if each.role == NUMERIC]
         return Rows(
             torch.stack(ids, 1) if ids else torch.empty((rows, 0), dtype=torch.int64),
+            tuple(bags),
             torch.from_numpy(np.concatenate(numbers, 1)) if numbers else torch.empty((rows, 0)),
         )
 
-    def _ids(self, feature: Feature, table: pa.Table) -> torch.Tensor:
-        values = feature.values(table)
-        vocabulary = self.vocabularies[feature.name]
-        if pa.types.is_null(values.type):  # a file whose column is empty tells no type
-            return torch.full((len(values),), vocabulary.missing_id or 0)
-        try:
-            return vocabulary.encode(values)
-        except VocabularyError as fact:
-            raise TableError(str(fact)) from None
+
+def _ordered(features: Sequence[Feature]) -> list[Feature]:
+    """The features with categories, in the order of the model's columns."""
+    return [each for role in (CATEGORICAL, CROSS, LIST) for each in features if each.role == role]
+
+
+def _categories(feature: Feature, table: pa.Table) -> pa.Array:
+    """The values of a feature; those of all lists one after the other."""
+    values = feature.values(table)
+    return values if feature.role == CATEGORICAL or pa.types.is_null(values.type) else values.flatten()
+
+
+def _learn(group: Sequence[str], values: dict[str, pa.Array]) -> Vocabulary:
+    """One vocabulary for the columns of a group."""
+    try:
+        first, *others = (Vocabulary.fit(values[name], unseen="unknown", missing="own", name=name) for name in group)
+        for name, other in zip(group[1:], others, strict=True):
+            if other.kind != first.kind:
+                raise TableError(
+                    f"columns {group[0]!r} and {name!r} cannot share a vocabulary: one holds {first.kind} values, the "
+                    f"other {other.kind} values; convert one of them"
+                )
+        return first.merge(*others, order="frequency")[0] if others else first
+    except VocabularyError as fact:
+        raise TableError(str(fact)) from None
+
+
+def _cross(
+    feature: Feature, learned: dict[str, Vocabulary], table: pa.Table, values: dict[str, pa.Array], buckets: int | None
+) -> CrossVocabulary:
+    """The hashed combinations of the columns of ``feature``."""
+    if buckets is None:
+        parts = torch.stack([_ids(learned[name], values[name]) for name in feature.parts], 1)
+        fewest, most = _BUCKETS
+        buckets = min(most, max(fewest, 1 << (2 * len(parts.unique(dim=0)) - 1).bit_length()))
+    kinds = [learned[name].kind for name in feature.parts]
+    return CrossVocabulary(feature.parts, buckets, kind=kinds, name=feature.name)
+
+
+def _encoded(vocabulary: Vocabulary | CrossVocabulary, values: Any) -> torch.Tensor:
+    try:
+        return vocabulary.encode(values)
+    except VocabularyError as fact:
+        raise TableError(str(fact)) from None
+
+
+def _ids(vocabulary: Vocabulary | CrossVocabulary, values: pa.Array) -> torch.Tensor:
+    if pa.types.is_null(values.type):  # a file whose column is empty tells no type
+        return torch.zeros(len(values), dtype=torch.int64)  # the missing row
+    return _encoded(vocabulary, values)
+
+
+def _bags(vocabulary: Vocabulary | CrossVocabulary, column: pa.Array, values: pa.Array) -> Bags:
+    """The ids of lists; ``values`` are those of all lists that are not missing."""
+    if pa.types.is_null(column.type):
+        return Bags.of(torch.zeros(len(column), dtype=torch.int64), torch.ones(len(column), dtype=torch.int64))
+    gone = torch.from_numpy(np.array(column.is_null().to_numpy(zero_copy_only=False)))
+    lengths = torch.from_numpy(np.array(pc.fill_null(pc.list_value_length(column), 1))).long()
+    ids = torch.zeros(int(lengths.sum()), dtype=torch.int64)  # the missing row
+    ids[~gone.repeat_interleave(lengths)] = _ids(vocabulary, values)
+    return Bags.of(ids, lengths)
 
 
 def _floats(feature: Feature, table: pa.Table) -> np.ndarray:

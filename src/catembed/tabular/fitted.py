@@ -1,8 +1,9 @@
 """What ``fit`` gives: trained layers, predictions, a report; and the folder it is kept in.
 
-A folder has one ``.safetensors`` file per categorical column, each a ``CategoryEmbedding`` that ``catembed.load``
-opens on its own; ``model.safetensors``, the rest of the network and the target encodings; ``config.json``, how a
-table is read; ``report.json``, how training went. It appears whole or not at all.
+A folder has one ``.safetensors`` file per categorical column, or for all that share a vocabulary, each a
+``CategoryEmbedding`` that ``catembed.load`` opens on its own; ``model.safetensors``, the rest of the network and the
+target encodings; ``config.json``, how a table is read; ``report.json``, how training went. It appears whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -22,23 +23,25 @@ from catembed.nn import CategoryEmbedding, load, save
 from catembed.storage import read_file, write_file
 from catembed.tabular import folder
 from catembed.tabular.encoding import Encoder, Rows, Scale
-from catembed.tabular.model import EntityEmbeddings
+from catembed.tabular.model import Inputs, Network
+from catembed.tabular.models import kind
 from catembed.tabular.objective import Objective
 from catembed.tabular.reading import read
-from catembed.tabular.schema import Schema
+from catembed.tabular.schema import CROSS, Schema
 from catembed.tabular.target import Target
 from catembed.tabular.target_encoding import Cells, TargetEncoding
-from catembed.tabular.training import Inputs, outputs
+from catembed.tabular.training import outputs
 
 _CONFIG, _MODEL, _REPORT = "config.json", "model.safetensors", "report.json"
-_FORMAT, _VERSION = "catembed.tabular", 1
+_FORMAT, _VERSION, _FIRST_VERSION = "catembed.tabular", 2, 1
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A trained model of a table.
 
-    ``schema`` says what was made of each column, ``report`` (plain JSON) how training went.
+    ``schema`` says what was made of each column, ``model_name`` which model it is (``"mlp"``, ``"fm"``, …), ``report``
+    (plain JSON) how training went.
     """
 
     target: Target
@@ -46,13 +49,18 @@ class Fitted:
     encoder: Encoder
     target_encoding: TargetEncoding
     objective: Objective
-    model: EntityEmbeddings
+    model_name: str
+    model: Network
     report: dict[str, Any]
 
     @property
     def layers(self) -> dict[str, CategoryEmbedding]:
-        """The trained layer of each categorical column, by the column's name (``"time:hour"`` for a part of a date)."""
-        return dict(zip(self.encoder.vocabularies, self.model.layers(), strict=True))
+        """The trained layer of each column of categories or lists, by its name.
+
+        A part of a date is called ``"time:hour"``, a cross ``"origin×dest"``. Columns that share a vocabulary have the
+        same layer.
+        """
+        return self.model.columns.layers()
 
     def predict(self, table: Any) -> pa.Table:
         """Predictions for a table, in the order of its rows.
@@ -80,13 +88,13 @@ class Fitted:
         text = [
             each.column
             for each in self.encoder.features
-            if each.name in vocabularies and vocabularies[each.name].kind == "string"
+            if each.name in vocabularies and vocabularies[each.name].kind == "string" and each.role != CROSS
         ]
         return read(table, text=text)
 
     def inputs(self, rows: Rows) -> Inputs:
         """Encoded rows as the model takes them."""
-        return Inputs(rows.ids, rows.numbers, self.target_encoding.encode(rows.ids))
+        return Inputs(rows.ids, rows.bags, rows.numbers, self.target_encoding.encode(rows.ids))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the folder ``path``; one that an earlier ``save`` made is replaced.
@@ -94,10 +102,15 @@ class Fitted:
         Raises:
             TableError: something else is there, or the place cannot be written.
         """
-        files = folder.file_names(list(self.layers), taken=(_MODEL, _CONFIG, _REPORT))
+        layers = self.layers
+        first: dict[int, str] = {}  # the column that names the file of a table
+        for name, layer in layers.items():
+            first.setdefault(id(layer), name)
+        named = folder.file_names(list(first.values()), taken=(_MODEL, _CONFIG, _REPORT))
+        files = {name: named[first[id(layer)]] for name, layer in layers.items()}
         with folder.replaced(path, _CONFIG, _FORMAT) as partial:
-            for name, layer in self.layers.items():
-                save(partial / files[name], layer)
+            for name, file in named.items():
+                save(partial / file, layers[name])
             write_file(partial / _MODEL, self._tensors(), {"content": _FORMAT, "version": _VERSION})
             _write_json(partial / _REPORT, self.report)
             _write_json(partial / _CONFIG, self._config(files))
@@ -115,6 +128,7 @@ class Fitted:
         return {
             "format": _FORMAT,
             "version": _VERSION,
+            "model": self.model_name,
             "target": self.target.to_dict(),
             "objective": asdict(self.objective),
             "schema": self.schema.to_dict(),
@@ -142,11 +156,12 @@ class Fitted:
     @classmethod
     def _from_config(cls, path: Path, config: dict[str, Any]) -> Fitted:
         schema, objective = Schema.from_dict(config["schema"]), Objective(**config["objective"])
-        layers = {name: load(path / file) for name, file in config["files"].items()}
+        loaded = {file: load(path / file) for file in dict.fromkeys(config["files"].values())}
+        layers = {name: loaded[file] for name, file in config["files"].items()}
         scales = {name: Scale.from_dict(stored) for name, stored in config["scales"].items()}
         encoder = Encoder(schema.features, {name: layer.vocabulary for name, layer in layers.items()}, scales)
         tensors, _ = read_file(path / _MODEL)
-        sizes = tuple(len(layer) for layer in layers.values())
+        sizes = tuple(len(layer) for layer in layers.values())[: encoder.num_categorical]
         means = 1 if objective.task != "multiclass" else len(objective.classes)
         cells = [
             Cells(
@@ -157,22 +172,16 @@ class Fitted:
             for place, columns in enumerate(config["combinations"])
         ]
         target_encoding = TargetEncoding(sizes, np.zeros(means, np.float32), cells)
+        name = config.get("model", "mlp")
         with torch.random.fork_rng(devices=[]):
-            model = EntityEmbeddings(
-                [layer.vocabulary for layer in layers.values()],
-                encoder.num_numbers,
-                target_encoding.num_inputs,
-                objective.num_outputs,
-                [layer.embedding.embedding_dim for layer in layers.values()],
-            )
-        for place, layer in enumerate(layers.values()):
-            model.columns[place] = layer
+            columns = kind(name).columns_from(layers, len(encoder.lists))
+            model = kind(name).build(columns, encoder.num_numbers, target_encoding.num_inputs, objective.num_outputs)
         network = {key.removeprefix("network."): each for key, each in tensors.items() if key.startswith("network.")}
         own = {key: value for key, value in model.state_dict().items() if key.startswith("columns.")}
         model.load_state_dict(own | network)
         model.eval()
         report = json.loads((path / _REPORT).read_text(encoding="utf-8"))
-        return cls(Target(**config["target"]), schema, encoder, target_encoding, objective, model, report)
+        return cls(Target(**config["target"]), schema, encoder, target_encoding, objective, name, model, report)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -208,8 +217,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     config = folder.marked(path, _CONFIG, _FORMAT)
     if config is None:
         raise FormatError(f"{path} is not a folder that catembed fit wrote: it has no {_CONFIG} of one")
-    if config.get("version") != _VERSION:
-        raise FormatError(f"{path} is of version {config.get('version')!r}; this catembed reads {_VERSION}")
+    if config.get("version") not in (_FIRST_VERSION, _VERSION):
+        raise FormatError(
+            f"{path} is of version {config.get('version')!r}; this catembed reads {_FIRST_VERSION} to {_VERSION}"
+        )
     return config
 
 

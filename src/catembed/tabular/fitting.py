@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from catembed.errors import TableError
 from catembed.tabular import target_encoding
 from catembed.tabular.encoding import Encoder
 from catembed.tabular.fitted import Fitted
-from catembed.tabular.model import EntityEmbeddings, OneHotLinear
+from catembed.tabular.model import Inputs, OneHotLinear
+from catembed.tabular.models import kind
 from catembed.tabular.objective import Objective
 from catembed.tabular.reading import read
-from catembed.tabular.schema import Schema, classify
+from catembed.tabular.relations import crossed, shared
+from catembed.tabular.schema import SEPARATOR, Schema, classify
 from catembed.tabular.split import by_time, random_split
 from catembed.tabular.target import Labels, Target, labels
-from catembed.tabular.training import History, Inputs, Progress, Recipe, outputs, train
+from catembed.tabular.training import History, Progress, Recipe, outputs, train
 
 _LINEAR = Recipe(learning_rate=1e-2, table_decay=1e-2, hide_rare=False)
 
@@ -39,16 +41,24 @@ class Plan:
     train_rows: int
     valid_rows: int
     split: str
+    model: str
+    share: list[tuple[str, ...]]
 
 
 def fit(
     table: Any,
     target: str,
     *,
+    model: str = "mlp",
     task: str | None = None,
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    separator: str = SEPARATOR,
+    share: Sequence[Sequence[str]] = (),
+    cross: Sequence[Sequence[str]] = (),
+    cross_buckets: int | None = None,
     valid: Any = None,
     valid_by_time: str | None = None,
     valid_fraction: float = 0.2,
@@ -63,11 +73,18 @@ def fit(
     Args:
         table: a CSV, Parquet or Arrow file, a glob of them, a pandas, polars or Arrow table, or a dict of columns.
         target: a column, or a comparison of one with a value, such as ``"arr_delay > 15"``. That column is no feature.
+        model: ``"mlp"`` (entity embeddings, a multilayer perceptron and target encodings), ``"fm"`` (a factorisation
+            machine) or ``"deepfm"`` (that and a multilayer perceptron).
         task: ``"regression"``, ``"binary"`` or ``"multiclass"``; by default numbers of more than two values are
             regression, and text, booleans and categories are classes.
         categorical: columns that are categories, whatever they look like.
         numeric: columns that are quantities.
         ignore: columns to leave out.
+        lists: columns of text that holds several categories; columns of lists are recognised.
+        separator: what divides that text.
+        share: groups of columns that have one vocabulary and one table, such as ``[("origin", "dest")]``.
+        cross: groups of columns whose combination is a feature as well, hashed; such as ``[("origin", "dest")]``.
+        cross_buckets: how many rows the combinations of each cross share, by default about twice as many as there are.
         valid: a table to validate on, instead of a part of ``table``.
         valid_by_time: a column of dates or numbers: validate on the latest rows instead of random ones.
         valid_fraction: the part of the rows that is validated on.
@@ -87,15 +104,26 @@ def fit(
     torch.Size([4])
     >>> fitted.predict({"fruit": ["apple", "kiwi", None]}).column_names
     ['prediction', 'probability_false', 'probability_true']
+
+    A factorisation machine with a column of lists:
+
+    >>> rows = {"user": ["ann", "bob"] * 40, "tags": [["old", "red"], []] * 40, "stars": [1, 5, 4, 2] * 20}
+    >>> sorted(fit(rows, target="stars", model="fm", epochs=1).layers["tags"].vocabulary)
+    ['old', 'red']
     """
     start = time.perf_counter()
     _check_numbers(valid_fraction, epochs, embedding_dim, seed)
+    kind(model)
     if valid is not None and valid_by_time is not None:
         raise TableError("validation rows come from a file or are the latest ones, not both")
-    whole = read(table)
+    whole = read(table, text=lists)
     goal = Target.parse(target, whole.column_names)
     known = labels(goal, goal.values(whole), task)
-    schema = classify(whole, goal.column, categorical=categorical, numeric=numeric, ignore=ignore)
+    schema = classify(
+        whole, goal.column, categorical=categorical, numeric=numeric, ignore=ignore, lists=lists, separator=separator
+    )
+    schema = crossed(schema, cross, cross_buckets)
+    groups = shared(schema, share)
     rows = whole.filter(pa.array(known.present))
     if valid is not None:
         training, trained = rows, known.values
@@ -120,11 +148,13 @@ def fit(
         len(trained),
         len(validated),
         split,
+        model,
+        groups,
     )
     watch(plan)
-    encoder = Encoder.fit(schema.features, training)
+    encoder = Encoder.fit(schema.features, training, groups, cross_buckets)
     objective = Objective.fit(known.task, known.classes, trained)
-    recipe = Recipe(epochs=epochs)
+    recipe = replace(kind(model).recipe, epochs=epochs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _train(
@@ -155,22 +185,24 @@ def _train(
     start: float,
     watch: Callable[[Progress], None],
 ) -> Fitted:
+    chosen, single = kind(plan.model), encoder.num_categorical
     rows, sizes = encoder.encode(training[0]), [len(each) for each in encoder.vocabularies.values()]
-    averaged = objective.averaged(training[1])
-    most, logits = target_encoding.most_inputs(len(rows)), objective.task != "regression"
-    encoding, own = target_encoding.fit(rows.ids, sizes, averaged, most=most, logits=logits, seed=seed)
-    model = EntityEmbeddings(
-        list(encoder.vocabularies.values()),
-        encoder.num_numbers,
-        encoding.num_inputs,
-        objective.num_outputs,
-        None if embedding_dim is None else [embedding_dim] * len(sizes),
+    most = target_encoding.most_inputs(len(rows)) if chosen.encodes else 0
+    encoding, own = target_encoding.fit(
+        rows.ids[:, :single],
+        sizes[:single],
+        objective.averaged(training[1]),
+        most=most,
+        logits=objective.task != "regression",
+        seed=seed,
     )
+    columns = chosen.columns(encoder.vocabularies, len(encoder.lists), embedding_dim)
+    model = chosen.build(columns, encoder.num_numbers, encoding.num_inputs, objective.num_outputs)
     valid_rows = encoder.encode(validation[0])
-    inputs = Inputs(rows.ids, rows.numbers, own)
-    valid_inputs = Inputs(valid_rows.ids, valid_rows.numbers, encoding.encode(valid_rows.ids))
+    inputs = Inputs(rows.ids, rows.bags, rows.numbers, own)
+    valid_inputs = Inputs(valid_rows.ids, valid_rows.bags, valid_rows.numbers, encoding.encode(valid_rows.ids))
     data = inputs, objective.targets(training[1]), valid_inputs, objective.targets(validation[1])
-    counts = [torch.bincount(column, minlength=size) for column, size in zip(rows.ids.T, sizes, strict=True)]
+    counts = encoder.counts(rows)
     generator = torch.Generator().manual_seed(seed)
     history = train(model, objective, recipe, *data, counts=counts, generator=generator, report=watch)
 
@@ -183,7 +215,7 @@ def _train(
         if not train(linear, objective, _LINEAR, *data, generator=generator).interrupted:
             metrics["one-hot linear"] = measured(objective.predictions(outputs(linear, valid_inputs)))
     metrics["mean"] = measured(objective.constant(training[1], len(validation[1])))
-    fitted = Fitted(plan.target, plan.schema, encoder, encoding, objective, model, {})
+    fitted = Fitted(plan.target, plan.schema, encoder, encoding, objective, plan.model, model, {})
     fitted.report.update(_report(plan, fitted, history, metrics, seed, time.perf_counter() - start))
     return fitted
 
@@ -193,6 +225,7 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "target": str(plan.target),
+        "model": plan.model,
         "task": plan.task,
         "metric": fitted.objective.metric,
         "validation": metrics,

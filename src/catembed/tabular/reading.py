@@ -52,6 +52,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.large_string())
     if pa.types.is_decimal(column.type):
         return column.cast(pa.float64())
+    if pa.types.is_large_list(column.type) and pa.types.is_string_view(column.type.value_type):
+        return column.cast(pa.large_list(pa.large_string()))
     return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
 
 

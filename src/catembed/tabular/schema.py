@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from catembed.errors import TableError
@@ -18,7 +19,9 @@ from catembed.tabular.arrow import compute as pc
 from catembed.tabular.target import combined
 
 CATEGORICAL, NUMERIC, DATE, IGNORED, TARGET = "categorical", "numeric", "date", "ignored", "target"
+LIST, CROSS = "list", "cross"
 
+SEPARATOR = "|"  # of text that is a list
 FEW = 32  # whole numbers with at most so many distinct values are read as codes, not as quantities
 _IDENTIFIER = re.compile(r"(^|[\W_])(id|code|key|zip|zipcode|postcode)$|[a-z](Id|ID|Code|Key)$")
 
@@ -41,7 +44,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of the model: a column, or one part of a date column.
+    """One input of the model: a column, one part of a date column, or a cross of other features, ``parts``.
+
+    ``separator`` divides the text of a list column.
 
     >>> Feature("time", "categorical", "hour").name
     'time:hour'
@@ -50,6 +55,8 @@ class Feature:
     column: str
     role: str
     part: str | None = None
+    separator: str | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -68,6 +75,8 @@ class Feature:
                 f"it has: {', '.join(table.column_names)}"
             )
         column = combined(table.column(self.column))
+        if self.role == LIST:
+            return _as_lists(column, self.column, self.separator)
         if self.part is None or pa.types.is_null(column.type):
             return column
         try:
@@ -92,7 +101,8 @@ class Schema:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Schema:
         """What ``to_dict`` gave."""
-        return cls([Column(**each) for each in stored["columns"]], [Feature(**each) for each in stored["features"]])
+        features = [Feature(**each | {"parts": tuple(each.get("parts", ()))}) for each in stored["features"]]
+        return cls([Column(**each) for each in stored["columns"]], features)
 
 
 def classify(
@@ -102,6 +112,8 @@ def classify(
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    separator: str = SEPARATOR,
 ) -> Schema:
     """Decide what each column is.
 
@@ -111,12 +123,16 @@ def classify(
         categorical: columns that are categories, whatever they look like.
         numeric: columns that are quantities.
         ignore: columns to leave out.
+        lists: columns of several categories each: lists, or text that ``separator`` divides.
+        separator: of the text in ``lists``.
 
     Raises:
         TableError: a named column that does not exist, is named twice, is the target or cannot be what it is said to
             be; no column left to learn from.
     """
-    wishes = _wishes(table, target, {CATEGORICAL: categorical, NUMERIC: numeric, IGNORED: ignore})
+    if not separator:
+        raise TableError("--separator must be a text of one character or more, such as '|'; got an empty one")
+    wishes = _wishes(table, target, {CATEGORICAL: categorical, NUMERIC: numeric, IGNORED: ignore, LIST: lists})
     columns, features = [], []
     for name in table.column_names:
         array = combined(table.column(name))
@@ -125,6 +141,8 @@ def classify(
         columns.append(Column(name, str(array.type), role, facts.distinct, facts.missing, reason))
         if role in (CATEGORICAL, NUMERIC):
             features.append(Feature(name, role))
+        elif role == LIST:
+            features.append(Feature(name, LIST, separator=separator if facts.text else None))
         elif role == DATE:
             features += [Feature(name, CATEGORICAL, part) for part in _varying_parts(array)]
     if not features:
@@ -164,7 +182,8 @@ class _Facts:
         self.known = self.rows - self.missing
         present = array.filter(pc.invert(gone))
         nested = pa.types.is_nested(self.type)
-        self.distinct = 0 if nested else len(present.unique())
+        self.list = _is_list(self.type)
+        self.distinct = 0 if nested and not self.list else len((present.flatten() if self.list else present).unique())
         self.whole = pa.types.is_integer(self.type) or (
             pa.types.is_floating(self.type)
             and self.known > 0
@@ -210,6 +229,8 @@ def _role(name: str, facts: _Facts, wish: str | None) -> tuple[str, str]:
         return wish, "as asked"
     if facts.known == 0:
         return IGNORED, "every value is missing"
+    if facts.list:
+        return (LIST, "lists") if facts.distinct else (IGNORED, "every list is empty")
     if pa.types.is_nested(facts.type) or pa.types.is_time(facts.type):
         return IGNORED, f"{facts.type} values are not supported"
     if facts.distinct == 1 and not facts.missing:
@@ -250,8 +271,42 @@ def _obstacle(facts: _Facts, wish: str) -> str | None:
     if wish == CATEGORICAL and facts.number and not facts.whole:
         return f"categories are text, whole numbers, booleans or dates; the column holds {facts.type} values"
     if wish == CATEGORICAL and pa.types.is_nested(facts.type):
-        return f"the column holds {facts.type} values"
+        return f"the column holds {facts.type} values" + ("; take it as lists with --list" if facts.list else "")
+    if wish == LIST and not facts.list and not facts.text:
+        return f"a list is a column of lists, or text that --separator divides; the column holds {facts.type} values"
     return None
+
+
+def _is_list(type: pa.DataType) -> bool:
+    """Whether it is a list of what can be categories."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(each(type) for each in lists):
+        return False
+    value = type.value_type.value_type if pa.types.is_dictionary(type.value_type) else type.value_type
+    return any(each(value) for each in (*_TEXT, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null))
+
+
+def _as_lists(column: pa.Array, name: str, separator: str | None) -> pa.Array:
+    """A column of lists; text is divided, blanks around its parts are cut and empty parts left out.
+
+    Raises:
+        TableError: it holds neither.
+    """
+    if _is_list(column.type) or pa.types.is_null(column.type):
+        return column
+    if separator is None or not any(is_text(column.type) for is_text in _TEXT):
+        raise TableError(f"column {name!r} held lists when the model was trained, and now {column.type} values")
+    divided = pc.split_pattern(column.cast(pa.large_string()), separator)
+    parts = pc.utf8_trim_whitespace(divided.values)
+    kept = pc.not_equal(parts, "")
+    before = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])
+    offsets = pa.array(before[divided.offsets.to_numpy()].astype(np.int64), mask=_missing_ends(column))
+    return pa.LargeListArray.from_arrays(offsets, parts.filter(kept))
+
+
+def _missing_ends(column: pa.Array) -> np.ndarray:
+    """Which offsets begin a missing list: Arrow's way to say that a list is missing."""
+    return np.append(column.is_null().to_numpy(zero_copy_only=False), False)
 
 
 def _varying_parts(array: pa.Array) -> list[str]:

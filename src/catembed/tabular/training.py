@@ -13,12 +13,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from catembed.tabular.model import Network
+from catembed.tabular.model import Inputs, Network
 from catembed.tabular.objective import Objective
 
 _EPOCHS = 6, 100  # at least and at most
@@ -30,21 +29,13 @@ _FEW_ROWS = 10.0  # a category of so many rows is hidden half as often as one of
 _EVERY = 0.1  # seconds between two reports
 
 
-class Inputs(NamedTuple):
-    """What a model sees of some rows: its arguments, in order."""
-
-    ids: Tensor
-    numbers: Tensor
-    encoded: Tensor
-
-    def take(self, rows: Tensor) -> Inputs:
-        """These rows, in this order."""
-        return Inputs(self.ids[rows], self.numbers[rows], self.encoded[rows])
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; where epochs or batch size are None, they follow from the number of rows."""
+    """How a model is trained; where epochs or batch size are None, they follow from the number of rows.
+
+    With a ``penalty``, the loss has penalty / rows times the sum of the squares of the tables, as under a normal prior,
+    in place of AdamW's decay.
+    """
 
     epochs: int | None = None
     batch_size: int | None = None
@@ -52,6 +43,7 @@ class Recipe:
     decay: float = 1e-4
     table_decay: float = 10.0
     hide_rare: bool = True
+    penalty: float | None = None
 
     def batch(self, rows: int) -> int:
         """The batch size for so many rows: about a hundred batches an epoch, between 32 and 2048.
@@ -117,15 +109,16 @@ def train(
     """Train in place; the model has the weights of the best epoch afterwards.
 
     Args:
-        model: called with the parts of ``Inputs``, gives a list of outputs: the prediction first, then any that are
-            trained beside it. ``model.tables()`` are its embedding weights.
+        model: called with ``Inputs``, gives a list of outputs: the prediction first, then any that are trained beside
+            it. ``model.tables()`` are its embedding weights.
         objective: the loss.
         recipe: how.
         rows: the training rows, and ``targets`` theirs.
         targets: see ``Objective.targets``.
         valid: the rows that decide which epoch is best, and ``valid_targets`` theirs.
         valid_targets: see ``Objective.targets``.
-        counts: for each column of ``ids``, how many training rows each id has; needed to hide the rare ones.
+        counts: for each of the first columns of ``ids``, how many training rows each id has; in those the rare ones
+            are hidden.
         generator: of the order of rows and of what is hidden. Dropout draws from torch's global one.
         report: called about ten times a second, and after each epoch.
     """
@@ -133,7 +126,7 @@ def train(
     steps = max(1, number // size)  # the last, short batch of an epoch waits for another shuffle
     epochs = recipe.passes(number)
     patience = max(_PATIENCE[0], round(_PATIENCE[1] * epochs))
-    optimizer = _optimizer(model, recipe)
+    optimizer = _optimizer(model, recipe, number)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(epochs * steps))
     hide = _Hiding(counts, generator) if recipe.hide_rare and counts else None
     clock = _Clock(epochs, steps, size, report)
@@ -148,7 +141,7 @@ def train(
                 batch = rows.take(chosen)
                 if hide is not None:
                     batch = batch._replace(ids=hide(batch.ids))
-                parts = [objective.loss(each, targets[chosen]) for each in model(*batch)]
+                parts = [objective.loss(each, targets[chosen]) for each in model(batch)]
                 optimizer.zero_grad()
                 torch.stack(parts).sum().backward()
                 optimizer.step()
@@ -177,12 +170,15 @@ def outputs(model: Network, rows: Inputs) -> Tensor:
     """The model's prediction for every row, (rows, num_outputs), in evaluation mode."""
     model.eval()
     order = torch.arange(len(rows.ids))
-    return torch.cat([model(*rows.take(each))[0] for each in order.split(_SCORED)])
+    return torch.cat([model(rows.take(each))[0] for each in order.split(_SCORED)])
 
 
-def _optimizer(model: Network, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: Network, recipe: Recipe, rows: int) -> torch.optim.Optimizer:
     tables = model.tables()
     others = [each for each in model.parameters() if not any(each is table for table in tables)]
+    if recipe.penalty is not None:
+        groups = [{"params": tables, "weight_decay": 2 * recipe.penalty / rows}, {"params": others}]
+        return torch.optim.Adam(groups, recipe.learning_rate, fused=True)
     groups = [
         {"params": tables, "weight_decay": recipe.table_decay},
         {"params": others, "weight_decay": recipe.decay},
@@ -212,8 +208,10 @@ class _Hiding:
         self.generator = generator
 
     def __call__(self, ids: Tensor) -> Tensor:
-        hidden = torch.rand(ids.shape, generator=self.generator) < self.odds[ids + self.starts]
-        return torch.where(hidden, 1, ids)  # id 1 is the unknown row
+        some = ids[:, : len(self.starts)]
+        hidden = torch.rand(some.shape, generator=self.generator) < self.odds[some + self.starts]
+        shown = torch.where(hidden, 1, some)  # id 1 is the unknown row
+        return shown if some.shape == ids.shape else torch.cat([shown, ids[:, len(self.starts) :]], 1)
 
 
 class _Clock:

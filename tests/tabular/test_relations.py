@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from catembed import tabular
+from catembed.errors import TableError
+
+DRAW = np.random.default_rng(0)
+TOWNS = np.array(["bonn", "cork", "dijon", "essen"])
+FROM, TO = DRAW.integers(0, 4, 600), DRAW.integers(0, 4, 600)
+ROWS = {
+    "from": TOWNS[FROM],
+    "to": TOWNS[TO],
+    "via": [[str(TOWNS[each]) for each in chosen] for chosen in DRAW.integers(0, 4, (600, 2))],
+    "fare": DRAW.normal(10, 3, 600),
+    "gate": DRAW.integers(1, 5, 600),
+    "day": np.datetime64("2024-01-01") + DRAW.integers(0, 90, 600),
+    "y": 1.0 * ((FROM + TO) % 2 == 0),  # only the combination tells
+}
+
+
+def test_columns_that_share_have_one_vocabulary_one_layer_and_one_file(tmp_path):
+    rows = {"from": ["bonn"] * 40, "to": ["cork", "dijon"] * 20, "via": [["essen"], []] * 20, "y": [0.0, 1.0] * 20}
+    rows["from"][0] = None
+    fitted = tabular.fit(rows, "y", share=[("from", "to", "via")], epochs=1)
+    layers = fitted.layers
+    assert layers["from"] is layers["to"] is layers["via"]
+    assert set(layers["to"].vocabulary) == {"bonn", "cork", "dijon", "essen"}
+    fitted.save(tmp_path / "m")
+    assert [each.name for each in (tmp_path / "m").glob("*.safetensors")].count("from.safetensors") == 1
+    assert len(list((tmp_path / "m").glob("*.safetensors"))) == 2
+    again = tabular.Fitted.load(tmp_path / "m")
+    assert again.layers["from"] is again.layers["via"]
+    assert again.predict(rows).equals(fitted.predict(rows))
+    found = tabular.load_layer(tmp_path / "m", "to")
+    assert found.vocabulary == tabular.load_layer(tmp_path / "m", "from").vocabulary
+
+
+def test_without_share_each_column_has_its_own():
+    fitted = tabular.fit(ROWS, "y", epochs=1)
+    assert fitted.layers["from"] is not fitted.layers["to"]
+
+
+@pytest.mark.parametrize("model", ["mlp", "fm"])
+def test_a_cross_learns_what_only_the_combination_tells(model, tmp_path):
+    rows = {name: ROWS[name] for name in ("from", "to", "y")}
+    fitted = tabular.fit(rows, "y", model=model, cross=[("from", "to")])
+    assert fitted.report["validation"]["catembed"]["AUC"] > 0.95
+    assert fitted.report["validation"]["one-hot linear"]["AUC"] > 0.95  # it has the cross as well
+    assert list(fitted.layers) == ["from", "to", "from×to"]
+    assert len(fitted.layers["from×to"]) == 32  # sixteen combinations
+    fitted.save(tmp_path / "m")
+    assert tabular.Fitted.load(tmp_path / "m").predict(rows).equals(fitted.predict(rows))
+
+
+def test_crosses_of_date_parts_and_numbers_of_buckets():
+    fitted = tabular.fit(ROWS, "y", cross=[("day:weekday", "from"), ("gate", "to")], cross_buckets=50, epochs=1)
+    assert [len(fitted.layers[name]) for name in ("day:weekday×from", "gate×to")] == [50, 50]
+    missing = {**ROWS, "from": [None] * 600, "gate": [None] * 600}
+    assert fitted.predict(missing).num_rows == 600
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ({"share": [("from", "too")]}, "--share 'too': the table has no such column; it has: from, to, via"),
+        ({"share": [("from",)]}, "--share from: a vocabulary is shared by two columns or more; write --share first"),
+        ({"share": [("from", "from")]}, "--share from,from: column 'from' is given twice; leave one out"),
+        ({"share": [("from", "to"), ("to", "via")]}, "column 'to' is in two groups; write all columns that share"),
+        ({"share": [("from", "fare")]}, "--share 'fare': the column is taken as numeric .* --categorical fare"),
+        ({"share": [("from", "y")]}, "--share 'y': the column is taken as target"),
+        (
+            {"share": [("from", "gate")]},
+            "'from' and 'gate' cannot share a vocabulary: one holds string values, the oth",
+        ),
+        (
+            {"share": ["from,to"]},
+            r"share takes groups of columns, such as share=\[\('origin', 'dest'\)\]; got 'from,to'",
+        ),
+        ({"cross": [("from", "too")]}, "--cross 'too': the table has no such column; it has: from, to"),
+        ({"cross": [("from",)]}, "--cross from: a cross is made of two columns or more; write --cross first,second"),
+        ({"cross": [()]}, "--cross nothing: a cross is made of two"),
+        ({"cross": [("to", "to")]}, "--cross to,to: column 'to' is given twice"),
+        ({"cross": [("from", "to"), ("to", "from")]}, "--cross to,from: this cross is given twice"),
+        ({"cross": [("from", "via")]}, "--cross 'via': a list has no single value"),
+        ({"cross": [("from", "fare")]}, "--cross 'fare': the column is taken as numeric"),
+        ({"cross": [("from", "day")]}, "--cross 'day': a date is taken by its parts; name one of: day:month, day:day"),
+        ({"cross": [("from", "to")], "cross_buckets": 0}, "a cross needs 1 bucket or more, got 0"),
+    ],
+)
+def test_what_cannot_be_is_told_with_the_column_and_what_to_do(asked, part):
+    with pytest.raises(TableError, match=part):
+        tabular.fit(ROWS, "y", epochs=1, **asked)

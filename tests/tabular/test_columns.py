@@ -12,7 +12,7 @@ def test_vectors_lie_side_by_side_and_a_shared_vocabulary_is_one_table():
     out = columns(torch.tensor([[0, 1], [1, 1]]), bags)
     airport, tag = columns.weights()
     assert columns.layers()["origin"] is columns.layers()["via"]
-    assert columns.slices == {"origin": slice(0, 2), "dest": slice(2, 4), "via": slice(4, 6), "tags": slice(6, 9)}
+    assert (list(columns.layers()), columns.width) == (["origin", "dest", "via", "tags"], 9)
     expected = [
         torch.cat([airport[0], airport[1], airport.mean(0), torch.zeros(3)]),
         torch.cat([airport[1], airport[1], airport[1], tag[2]]),

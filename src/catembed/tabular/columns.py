@@ -1,17 +1,19 @@
-"""``Columns``: the vectors of a row's categories, side by side. The one place where tables are looked up."""
+"""``Columns``: the vectors of a row's categories, side by side. The one place where tables are looked up.
+
+Columns of one category are an ``EmbeddingCollection``; lists are pooled here, each distinct one once in a batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from catembed.functional import Lookup, embedding_bag, lookup_columns
-from catembed.nn import CategoryEmbedding
+from catembed.functional import embedding_bag
+from catembed.nn import CategoryEmbedding, EmbeddingCollection
 from catembed.tabular.bags import Bags
 from catembed.vocabulary import CrossVocabulary, Vocabulary
 
@@ -28,10 +30,11 @@ class Columns(nn.Module):
     def __init__(self, layers: Mapping[str, CategoryEmbedding], num_lists: int = 0, pooling: str = "mean") -> None:
         super().__init__()
         self.pooling = pooling
-        self.tables = nn.ModuleList({id(each): each for each in layers.values()}.values())
-        self._names, self._single = tuple(layers), len(layers) - num_lists
-        distinct = list(self.tables)
-        self._places = [distinct.index(each) for each in layers.values()]
+        names = list(layers)
+        single, lists = names[: len(names) - num_lists], names[len(names) - num_lists :]
+        self.single = EmbeddingCollection({name: layers[name] for name in single}) if single else None
+        self.lists = nn.ModuleList(layers[name] for name in lists)
+        self._lists = lists
 
     @classmethod
     def of(
@@ -51,21 +54,12 @@ class Columns(nn.Module):
 
     def layers(self) -> dict[str, CategoryEmbedding]:
         """The layer of each column, by its name."""
-        distinct = cast("Sequence[CategoryEmbedding]", self.tables)
-        return {name: distinct[place] for name, place in zip(self._names, self._places, strict=True)}
+        lists = zip(self._lists, cast("Sequence[CategoryEmbedding]", self.lists), strict=True)
+        return dict(self.single.items() if self.single is not None else ()) | dict(lists)
 
     def weights(self) -> list[Tensor]:
         """The weight of each table, once."""
-        return [each.embedding.weight for each in cast("Sequence[CategoryEmbedding]", self.tables)]
-
-    @property
-    def slices(self) -> dict[str, slice]:
-        """Where each column's vector lies in the output."""
-        widths = [each.embedding.embedding_dim for each in self.layers().values()]
-        return {
-            name: slice(end - width, end)
-            for name, width, end in zip(self._names, widths, accumulate(widths), strict=True)
-        }
+        return list({id(each): each.embedding.weight for each in self.layers().values()}.values())
 
     @property
     def width(self) -> int:
@@ -74,15 +68,10 @@ class Columns(nn.Module):
 
     def forward(self, ids: Tensor, bags: Sequence[Bags]) -> Tensor:
         """Vectors of shape (rows, width) for int64 ids of shape (rows, single columns) and the bags of each list."""
-        weights = self.weights()
-        found: list[Lookup | Tensor] = [
-            Lookup(weights[place], column) for place, column in zip(self._places, ids.T, strict=False)
-        ]
-        found += [
-            pooled(bag, weights[place], self.pooling)
-            for bag, place in zip(bags, self._places[self._single :], strict=True)
-        ]
-        return lookup_columns(found) if found else ids.new_empty((len(ids), 0), dtype=torch.float32)
+        found = [] if self.single is None else [self.single(ids=ids)]
+        for bag, layer in zip(bags, cast("Sequence[CategoryEmbedding]", self.lists), strict=True):
+            found.append(pooled(bag, layer.embedding.weight, self.pooling))
+        return torch.cat(found, 1) if found else ids.new_empty((len(ids), 0), dtype=torch.float32)
 
 
 def pooled(bags: Bags, weight: Tensor, mode: str) -> Tensor:

@@ -4,7 +4,8 @@ Columns, rows and split are those of ``benchmarks.flights``: every encoder and e
 of the rows, and is judged on the same 20 %, which nothing has seen. ``CategoryEmbedder`` has its defaults and three
 seeds; its vectors and its prediction are also judged alone, as columns of the same embedder. scikit-learn's own
 encoders are deterministic; ``TargetEncoder`` has its defaults but for a shuffled split, the booster its own.
-Seconds are those of encoding and boosting the training rows. Writes ``benchmarks/results/transformer.csv``.
+Seconds are those of encoding and boosting the training rows. Writes ``benchmarks/results/transformer.csv``
+and prints the table of ``docs/sklearn.md``.
 """
 
 import argparse
@@ -42,12 +43,13 @@ def main() -> None:
         print(found[-3:], flush=True)
     about = environment("scikit-learn")
     rows = []
+    print("| encoder | AUC | range | seconds |\n| --- | --- | --- | --- |")
     for name in dict.fromkeys(name for name, _, _ in found):
         scores, seconds = zip(*(each[1:] for each in found if each[0] == name), strict=True)
         spread = f"{min(scores):.4f} – {max(scores):.4f}" if len(scores) > 1 else ""
         row = {"encoder": name, "auc": f"{np.mean(scores):.4f}", "spread": spread, "seconds": f"{np.mean(seconds):.0f}"}
         rows.append(row | about)
-        print(f"{name:45}  AUC {row['auc']}  {spread:17} {row['seconds']:>4} s")
+        print(f"| {' | '.join(row.values())} |")
     print(f"written to {write_results('transformer', rows)}")
 
 

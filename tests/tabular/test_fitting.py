@@ -178,3 +178,10 @@ def test_unseen_and_missing_values_are_predicted(fitted):
     row = {"fruit": ["kiwi", None], "shop": [99, None], "weight": [None, 3.0], "colour": ["blue", None]}
     row["day"] = pa.nulls(2, pa.timestamp("s"))
     assert np.isfinite(fitted.predict(row)["probability_true"].to_numpy()).all()
+
+
+def test_generators_of_other_devices_stay_as_they_are(table, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    tabular.fit(table, "price", epochs=1, baseline=False)
+    assert not seeded

@@ -5,7 +5,7 @@ import pytest
 
 from catembed.errors import TableError
 from catembed.tabular.reading import read
-from catembed.tabular.schema import Feature, classify
+from catembed.tabular.schema import Feature, Schema, classify
 
 ROWS = 400
 
@@ -118,3 +118,53 @@ def test_values_of_an_absent_or_changed_column_are_refused():
         Feature("c", "categorical").values(pa.table({"d": [1]}))
     with pytest.raises(TableError, match="held dates when the model was trained"):
         Feature("c", "categorical", "month").values(pa.table({"c": ["x"]}))
+
+
+def test_a_part_of_a_date_and_a_column_of_one_name_are_refused():
+    whole = table(d=[START + dt.timedelta(hours=row) for row in range(ROWS)], **{"d:hour": cycle("a", "b")})
+    with pytest.raises(TableError, match="'d:hour' and the hour of the date in column 'd' have one name; rename"):
+        classify(whole, "target")
+    assert "d:hour" in [each.name for each in classify(whole, "target", ignore=["d:hour"]).features]
+
+
+def test_extension_types_are_left_out():
+    uuids = pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([bytes(16), bytes(range(16))] * (ROWS // 2), pa.binary(16))
+    )
+    column = classify(table(c=uuids, other=cycle("x", "y")), "target").columns[0]
+    assert (column.role, column.reason) == ("ignored", f"{uuids.type} values are not supported")
+
+
+@pytest.mark.parametrize("gone", [pa.nulls(4), pa.array([float("nan")] * 4), pa.nulls(4, pa.string())])
+@pytest.mark.parametrize(
+    "feature",
+    [Feature("c", "categorical", "hour"), Feature("c", "list"), Feature("c", "numeric")],
+    ids=lambda f: f.role,
+)
+def test_a_column_of_missing_values_may_be_of_any_type(feature, gone):
+    assert feature.values(pa.table({"c": gone})).null_count == 4
+
+
+def test_times_go_by_the_zone_of_training():
+    berlin, tokyo = (pa.array([START], pa.timestamp("us", zone)) for zone in ("Europe/Berlin", "Asia/Tokyo"))
+    plain = pa.array([START])
+    aware = classify(table(c=pa.concat_arrays([berlin] * ROWS), d=cycle("a", "b")), "target", categorical=["c"])
+    feature = Feature("c", "categorical", "hour", zone="Europe/Berlin")
+    assert aware.features[0].zone == "Europe/Berlin"
+    assert feature.values(pa.table({"c": berlin})).to_pylist() == [1]
+    assert feature.values(pa.table({"c": tokyo})).to_pylist() == [1]
+    with pytest.raises(TableError, match=r"in the time zone Europe/Berlin when .* now times without a time zone"):
+        feature.values(pa.table({"c": plain}))
+    with pytest.raises(TableError, match=r"without a time zone when .* now times in the time zone Asia/Tokyo"):
+        Feature("c", "categorical", "hour", zone="").values(pa.table({"c": tokyo}))
+
+
+def test_a_schema_stored_before_zones_were_is_loaded():
+    whole = table(c=[START + dt.timedelta(hours=row) for row in range(ROWS)])
+    stored = classify(whole, "target").to_dict()
+    assert {each["zone"] for each in stored["features"]} == {""}
+    assert Schema.from_dict(stored) == classify(whole, "target")
+    for each in stored["features"]:
+        del each["zone"]
+    aware = pa.table({"c": pa.array([START], pa.timestamp("us", "Asia/Tokyo"))})
+    assert Schema.from_dict(stored).features[-1].values(aware).to_pylist() == [9]

@@ -6,7 +6,9 @@ What a column becomes is decided once, when fitting; afterwards a value never se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,26 @@ from catembed.vocabulary import HashVocabulary, Vocabulary
 CATEGORICAL, NUMERIC, DROPPED = "categorical", "numeric", "dropped"
 
 _compute: Any = pyarrow.compute  # its functions are made while it is imported, unknown to type checkers
+
+# What tabular's errors say of options of its command, and of a target that here is y.
+_WORDS = {
+    "--categorical ": "columns: ",
+    "; take it as lists with --list": "",
+    ", or --ignore the column": "",
+    "(the )?target 'target_*'": "y",
+}
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Errors of ``tabular`` in the words of ``CategoryEmbedder``."""
+    try:
+        yield
+    except TableError as fact:
+        message = str(fact)
+        for theirs, ours in _WORDS.items():
+            message = re.sub(theirs, ours, message)
+        raise TableError(message) from None
 
 
 def is_frame(X: Any) -> bool:
@@ -62,7 +84,7 @@ class Roles:
 
     def table(self, table: pa.Table) -> pa.Table:
         """The features of a table."""
-        return pa.table({feature.name: feature.values(table) for feature in self.features})
+        return pa.table({feature.name: feature.values(table) for feature in self.features})  # distinct by classify
 
     @property
     def categorical(self) -> list[str]:
@@ -78,13 +100,17 @@ class Roles:
 def roles(table: pa.Table, target: pa.Array, columns: str | Sequence[str]) -> Roles:
     """Decide what each column is: by ``tabular``'s rule (``"auto"``), all categories (``"all"``), or those named.
 
+    A column without any value is none of them, whatever is asked.
+
     Raises:
         TableError: a column that cannot be what it is asked to be.
     """
     # The target is always a feature, so that classify finds one; the target it is told of is no column.
     whole = table.append_column(free_name(table.column_names), target)
     asked = table.column_names if columns == "all" else [] if columns == "auto" else list(columns)
-    schema = tabular.classify(whole, free_name(whole.column_names), categorical=asked)
+    asked = [name for name in asked if not is_empty(table.column(name))]
+    with in_words():
+        schema = tabular.classify(whole, free_name(whole.column_names), categorical=asked)
     reasons, kept, passed = {}, [], []
     parts: dict[str, list[tabular.Feature]] = {}
     for feature in schema.features:
@@ -97,7 +123,9 @@ def roles(table: pa.Table, target: pa.Array, columns: str | Sequence[str]) -> Ro
             continue
         if number:
             passed.append(column.name)
-            reasons[column.name] = f"{NUMERIC}: {column.reason if columns == 'auto' else 'not asked for'}"
+            reasons[column.name] = (
+                f"{NUMERIC}: {column.reason if columns == 'auto' or not column.distinct else 'not asked for'}"
+            )
             if column.role != "ignored":  # a constant passes through, but nothing is learned from it
                 kept.append(tabular.Feature(column.name, NUMERIC))
         else:

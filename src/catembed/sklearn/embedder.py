@@ -41,8 +41,8 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         output: ``"vectors"``, ``"prediction"`` (the model's own: a value, or the probability of the second
             class or of each class), or ``"both"``.
         numeric: what becomes of columns of numbers: ``"passthrough"`` or ``"drop"``. The model learns from them anyway.
-        cv: how many folds ``fit_transform`` is cross fitted by, shuffled and for classes stratified; or a splitter, or
-            pairs of index arrays, whose test rows are every row once.
+        cv: how many folds ``fit_transform`` is cross fitted by, shuffled and for classes stratified; or a splitter
+            (given X and y, but no groups), or pairs of index arrays, whose test rows are every row once.
         epochs: passes over the rows at most; None goes by how many rows there are.
         target_type: ``"continuous"``, ``"binary"``, ``"multiclass"``; ``"auto"`` is what scikit-learn's
             ``type_of_target`` says, for which whole numbers are classes.
@@ -128,7 +128,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
             return self._joined(table, None)
         features, final = self._roles.table(table), self._model
         learned = np.empty((len(target), self._width()), np.float32)
-        for fold, (training, held_out) in enumerate(self._folds(target, seed)):
+        for fold, (training, held_out) in enumerate(self._folds(X, y, target, seed)):
             model = self._learn(features.take(pa.array(training)), target[training], seed + 1 + fold)
             model = model.onto(final)
             learned[held_out] = self._learned(model, features.take(pa.array(held_out)))
@@ -158,8 +158,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
                 called = given[sources[name].column] + name[len(sources[name].column) :]
                 names += [f"{called}_{place}" for place in range(layer.embedding.embedding_dim)]
         if self._model is not None and self.output != "vectors":
-            several = self.target_type_ == "multiclass"
-            names += [f"prediction_{each}" for each in self.classes_] if several else ["prediction"]
+            names += self._predictions()
         return np.array(names, dtype=object)
 
     @property
@@ -184,6 +183,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
             raise ValueError(f"no column of X is left: {self.roles_}")
         self._model = self._learn(self._roles.table(table), target, seed) if learns else None
         self.layers_ = self._model.layers if self._model is not None else {}
+        self._check_names_out()
         return table, target, seed
 
     def _learn(self, features: pa.Table, target: np.ndarray, seed: int) -> Model:
@@ -191,21 +191,25 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         task = _TASKS[self.target_type_]
         return learn(features, target, task, self._roles, epochs=self.epochs, embedding_dim=dim, seed=seed)
 
-    def _folds(self, target: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _folds(self, X: Any, y: Any, target: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if isinstance(self.cv, Integral):
             folds = min(int(self.cv), len(target))
             kind = KFold if self.target_type_ == "continuous" else StratifiedKFold
             splitter: Any = kind(folds, shuffle=True, random_state=seed)
         else:
             splitter = check_cv(self.cv, target, classifier=self.target_type_ != "continuous")
-        found = list(splitter.split(target, target))
+        found = list(splitter.split(X, y))
         if (np.bincount(np.concatenate([held_out for _, held_out in found]), minlength=len(target)) != 1).any():
             raise ValueError("the test rows of cv must be every row once: a row out of none has no vectors")
+        if any(len(np.intersect1d(training, held_out)) for training, held_out in found):
+            raise ValueError("the training and the test rows of cv overlap: a row's vectors would tell its y")
         return found
 
     # Input
 
     def _read(self, X: Any, *, reset: bool, y: Any = "no_validation") -> pa.Table:
+        if isinstance(X, pa.RecordBatch):  # scikit-learn knows the column names of a table only
+            X = pa.Table.from_batches([X])
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         else:
@@ -263,6 +267,20 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
     def _passed(self) -> list[str]:
         return self._roles.passed if self.numeric == "passthrough" else []
 
+    def _predictions(self) -> list[str]:
+        """The names of the model's own outputs: one, or one for each class of ``"multiclass"``."""
+        several = self.target_type_ == "multiclass"
+        return [f"prediction_{each}" for each in self.classes_] if several else ["prediction"]
+
+    def _check_names_out(self) -> None:
+        names = self.get_feature_names_out().tolist()
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"two columns of the output would be named {twice!r}: rename the column of X that is named so or that "
+                "the name is made of, or leave one of the two out by numeric='drop' or by output"
+            )
+
     def _width(self) -> int:
         return len(self.get_feature_names_out()) - len(self._passed())
 
@@ -270,7 +288,7 @@ class CategoryEmbedder(TransformerMixin, BaseEstimator):
         features = model.comparable(features)
         parts = [model.vectors(features)] if self.output != "prediction" else []
         if self.output != "vectors":
-            parts.append(model.prediction(features, len(self.classes_) if self.target_type_ != "continuous" else 0))
+            parts.append(model.prediction(features, len(self._predictions())))
         return np.concatenate(parts, 1)
 
     def _joined(self, table: pa.Table, learned: np.ndarray | None) -> np.ndarray:

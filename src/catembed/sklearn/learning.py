@@ -17,7 +17,7 @@ from catembed import tabular
 from catembed.errors import TableError
 from catembed.nn import CategoryEmbedding
 from catembed.sklearn.align import Turn
-from catembed.sklearn.columns import Roles, comparable, free_name, is_empty
+from catembed.sklearn.columns import Roles, comparable, free_name, in_words, is_empty
 
 _VALIDATED = 0.1
 _PART, _FEWEST = 3, 4  # of the epochs that tabular.fit takes at most: a third, four at least
@@ -35,15 +35,18 @@ class Model:
         found = [layer.vectors(table.column(name)).numpy() for name, layer in self.layers.items()]
         return np.concatenate(found, 1) if found else np.empty((table.num_rows, 0), np.float32)
 
-    def prediction(self, table: pa.Table, classes: int) -> np.ndarray:
+    def prediction(self, table: pa.Table, outputs: int) -> np.ndarray:
         """Float32, (rows, outputs): the value, the probability of the second of two classes, or that of each."""
-        predicted = self.fitted.predict(table)
-        if not classes:
-            return predicted.column("prediction").to_numpy().astype(np.float32)[:, None]
-        out = np.zeros((table.num_rows, classes), np.float32)
+        with in_words():
+            predicted = self.fitted.predict(table)
+        task = self.fitted.objective.task
+        if task != "multiclass":
+            name = "prediction" if task == "regression" else "probability_1"
+            return predicted.column(name).to_numpy().astype(np.float32)[:, None]
+        out = np.zeros((table.num_rows, outputs), np.float32)
         for each in self.fitted.objective.classes:  # a fold may lack one
             out[:, each] = predicted.column(f"probability_{each}").to_numpy()
-        return out[:, 1:] if classes == 2 else out
+        return out
 
     def comparable(self, table: pa.Table) -> pa.Table:
         """A table in which a value never seen is unknown, of whatever number type it is."""
@@ -88,28 +91,30 @@ def learn(
         embedding_dim: the length of all vectors, or None.
         seed: of all that is drawn.
     """
-    if task != "regression" and len(np.unique(target)) < 2:
-        raise TableError("the rows to learn from are all of one class; use fewer folds, or leave rare classes out")
     chosen = _validated(target, task, np.random.default_rng(seed))
+    if len(np.unique(target[~chosen].astype(np.float32))) < 2:
+        what = "value" if task == "regression" else "class"
+        raise TableError(f"the rows to learn from are all of one {what}; use fewer folds, or leave rare {what}s out")
     name = free_name(table.column_names)
     whole = table.append_column(name, pa.array(target))
     training = whole.filter(pa.array(~chosen))
     silent = {each for each in table.column_names if is_empty(training.column(each))}
     if epochs is None:
         epochs = max(_FEWEST, math.ceil(tabular.Recipe().passes(training.num_rows) / _PART))
-    fitted = tabular.fit(
-        training,
-        name,
-        task=task,
-        categorical=[each for each in roles.categorical if each not in silent],
-        numeric=[each for each in roles.numeric if each not in silent],
-        ignore=sorted(silent),
-        valid=whole.filter(pa.array(chosen)) if chosen.any() else training,
-        epochs=epochs,
-        embedding_dim=embedding_dim,
-        baseline=False,
-        seed=seed,
-    )
+    with in_words():
+        fitted = tabular.fit(
+            training,
+            name,
+            task=task,
+            categorical=[each for each in roles.categorical if each not in silent],
+            numeric=[each for each in roles.numeric if each not in silent],
+            ignore=sorted(silent),
+            valid=whole.filter(pa.array(chosen)) if chosen.any() else training,
+            epochs=epochs,
+            embedding_dim=embedding_dim,
+            baseline=False,
+            seed=seed,
+        )
     layers = {}
     for name, layer in fitted.layers.items():
         weight = layer.embedding.weight.detach().numpy()

@@ -156,7 +156,7 @@ def fit(
     objective = Objective.fit(known.task, known.classes, trained)
     recipe = replace(kind(model).recipe, epochs=epochs)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices for good
         return _train(
             plan,
             encoder,

@@ -47,6 +47,8 @@ def read(source: Any, text: Sequence[str] = ()) -> pa.Table:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Categoricals by value, never by code; views and decimals as types with more functions."""
     if pa.types.is_dictionary(column.type):
+        if isinstance(column.type.value_type, pa.BaseExtensionType):
+            return column  # Arrow cannot decode them; classify leaves them out
         column = column.cast(column.type.value_type)
     if pa.types.is_string_view(column.type):
         return column.cast(pa.large_string())

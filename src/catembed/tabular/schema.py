@@ -46,7 +46,8 @@ class Column:
 class Feature:
     """One input of the model: a column, one part of a date column, or a cross of other features, ``parts``.
 
-    ``separator`` divides the text of a list column.
+    ``separator`` divides the text of a list column. ``zone`` is the time zone of dates when the model was trained,
+    empty for those without one; None where it is unknown.
 
     >>> Feature("time", "categorical", "hour").name
     'time:hour'
@@ -57,6 +58,7 @@ class Feature:
     part: str | None = None
     separator: str | None = None
     parts: tuple[str, ...] = ()
+    zone: str | None = None
 
     @property
     def name(self) -> str:
@@ -64,10 +66,11 @@ class Feature:
         return self.column if self.part is None else f"{self.column}:{self.part}"
 
     def values(self, table: pa.Table) -> pa.Array:
-        """This feature of every row.
+        """This feature of every row; a column of missing values alone may be of any type.
 
         Raises:
-            TableError: the table lacks the column, or it holds no dates where they are needed.
+            TableError: the table lacks the column, or it holds no dates where they are needed, or dates with a time
+                zone where there was none, or the other way round.
         """
         if self.column not in table.column_names:
             raise TableError(
@@ -75,9 +78,14 @@ class Feature:
                 f"it has: {', '.join(table.column_names)}"
             )
         column = combined(table.column(self.column))
+        if _is_empty(column):
+            # Of categories the type stays, which an empty vocabulary is of.
+            typed = _is_list(column.type) if self.role == LIST else self.role == CATEGORICAL and self.part is None
+            return column if typed else pa.nulls(len(column), None if self.part is None else pa.int64())
         if self.role == LIST:
             return _as_lists(column, self.column, self.separator)
-        if self.part is None or pa.types.is_null(column.type):
+        column = self._in_zone(column)
+        if self.part is None:
             return column
         try:
             return (_DATE_PARTS | _TIME_PARTS)[self.part](column)
@@ -85,6 +93,18 @@ class Feature:
             raise TableError(
                 f"column {self.column!r} held dates when the model was trained, and now {column.type} values"
             ) from None
+
+    def _in_zone(self, column: pa.Array) -> pa.Array:
+        """Times by the clocks of the zone that the model was trained in."""
+        zone = _zone(column.type)
+        if self.zone is None or zone is None or zone == self.zone:
+            return column
+        if zone and self.zone:
+            return column.cast(pa.timestamp(column.type.unit, self.zone))
+        was, now = (f"in the time zone {each}" if each else "without a time zone" for each in (self.zone, zone))
+        raise TableError(
+            f"column {self.column!r} held times {was} when the model was trained, and now times {now}; convert them"
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ def classify(
 
     Raises:
         TableError: a named column that does not exist, is named twice, is the target or cannot be what it is said to
-            be; no column left to learn from.
+            be; two features of one name; no column left to learn from.
     """
     if not separator:
         raise TableError("--separator must be a text of one character or more, such as '|'; got an empty one")
@@ -140,17 +160,29 @@ def classify(
         role, reason = (TARGET, "never a feature") if name == target else _role(name, facts, wishes.get(name))
         columns.append(Column(name, str(array.type), role, facts.distinct, facts.missing, reason))
         if role in (CATEGORICAL, NUMERIC):
-            features.append(Feature(name, role))
+            features.append(Feature(name, role, zone=_zone(array.type)))
         elif role == LIST:
             features.append(Feature(name, LIST, separator=separator if facts.text else None))
         elif role == DATE:
-            features += [Feature(name, CATEGORICAL, part) for part in _varying_parts(array)]
+            features += [Feature(name, CATEGORICAL, part, zone=_zone(array.type)) for part in _varying_parts(array)]
+    _check_names(features)
     if not features:
         raise TableError(
             f"no column is left to learn from besides the target {target!r}: "
             + "; ".join(f"{each.name!r} is ignored ({each.reason})" for each in columns if each.role == IGNORED)
         )
     return Schema(columns, features)
+
+
+def _check_names(features: Sequence[Feature]) -> None:
+    """Refuse a part of a date that is named as another column is."""
+    whole = {each.name for each in features if each.part is None}
+    for each in features:
+        if each.part is not None and each.name in whole:
+            raise TableError(
+                f"column {each.name!r} and the {each.part} of the date in column {each.column!r} have one name; "
+                "rename one of the two columns"
+            )
 
 
 def _wishes(table: pa.Table, target: str, given: dict[str, Sequence[str]]) -> dict[str, str]:
@@ -181,9 +213,10 @@ class _Facts:
         self.missing = pc.sum(gone).as_py() or 0
         self.known = self.rows - self.missing
         present = array.filter(pc.invert(gone))
-        nested = pa.types.is_nested(self.type)
         self.list = _is_list(self.type)
-        self.distinct = 0 if nested and not self.list else len((present.flatten() if self.list else present).unique())
+        self.opaque = _is_opaque(self.type)
+        counted = self.list or not (self.opaque or pa.types.is_nested(self.type))
+        self.distinct = len((present.flatten() if self.list else present).unique()) if counted else 0
         self.whole = pa.types.is_integer(self.type) or (
             pa.types.is_floating(self.type)
             and self.known > 0
@@ -231,7 +264,7 @@ def _role(name: str, facts: _Facts, wish: str | None) -> tuple[str, str]:
         return IGNORED, "every value is missing"
     if facts.list:
         return (LIST, "lists") if facts.distinct else (IGNORED, "every list is empty")
-    if pa.types.is_nested(facts.type) or pa.types.is_time(facts.type):
+    if facts.opaque or pa.types.is_nested(facts.type) or pa.types.is_time(facts.type):
         return IGNORED, f"{facts.type} values are not supported"
     if facts.distinct == 1 and not facts.missing:
         return IGNORED, "constant"
@@ -268,13 +301,33 @@ def _obstacle(facts: _Facts, wish: str) -> str | None:
     if wish == NUMERIC and not facts.number and not pa.types.is_boolean(facts.type):
         found = f"; only {facts.numbers_in_text:,} of {facts.known:,} values are numbers" if facts.text else ""
         return f"the column holds {facts.type} values, not numbers{found}"
-    if wish == CATEGORICAL and facts.number and not facts.whole:
+    if wish == CATEGORICAL and (facts.opaque or (facts.number and not facts.whole)):
         return f"categories are text, whole numbers, booleans or dates; the column holds {facts.type} values"
     if wish == CATEGORICAL and pa.types.is_nested(facts.type):
         return f"the column holds {facts.type} values" + ("; take it as lists with --list" if facts.list else "")
     if wish == LIST and not facts.list and not facts.text:
         return f"a list is a column of lists, or text that --separator divides; the column holds {facts.type} values"
     return None
+
+
+def _is_opaque(type: pa.DataType) -> bool:
+    """Whether it is an extension type, such as pandas' periods and intervals: Arrow's functions do not take them."""
+    value = type.value_type if pa.types.is_dictionary(type) else type
+    return isinstance(value, pa.BaseExtensionType)
+
+
+def _zone(type: pa.DataType) -> str | None:
+    """The time zone of dates, empty without one; None for other types."""
+    if pa.types.is_timestamp(type):
+        return type.tz or ""
+    return "" if pa.types.is_date(type) else None
+
+
+def _is_empty(array: pa.Array) -> bool:
+    """Whether every value is missing."""
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), None, array)
+    return array.null_count == len(array)
 
 
 def _is_list(type: pa.DataType) -> bool:

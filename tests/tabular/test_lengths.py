@@ -1,6 +1,7 @@
 """Vectors of a length that is asked for, and fitting without the baseline."""
 
 import pytest
+import torch
 
 from catembed import tabular
 from catembed.errors import TableError
@@ -24,3 +25,28 @@ def test_without_the_baseline_the_vectors_are_the_same(table):
     assert "one-hot linear" in one.report["validation"]
     assert "one-hot linear" not in two.report["validation"]
     assert one.predict(table).equals(two.predict(table))
+
+
+@pytest.mark.parametrize("dim", [5, 16, 64])
+@pytest.mark.parametrize("model", ["fm", "deepfm"])
+def test_a_factorisation_machine_of_any_length_finds_what_pairs_tell(model, dim, tmp_path):
+    """The target is a product: one column alone tells nothing of it."""
+    torch.manual_seed(0)
+    first, second = torch.randint(2, (2, 2000)).tolist()
+    rows = {
+        "a": [f"p{each}" for each in first],
+        "b": [f"q{each}" for each in second],
+        "y": [2.0 * (one ^ other) - 1 for one, other in zip(first, second, strict=True)],
+    }
+    fitted = tabular.fit(rows, "y", model=model, embedding_dim=dim, epochs=20)
+    assert fitted.report["validation"]["catembed"]["RMSE"] < 0.5
+    assert {layer.embedding.embedding_dim for layer in fitted.layers.values()} == {dim}
+    fitted.save(tmp_path / "model")
+    assert tabular.Fitted.load(tmp_path / "model").predict(rows).equals(fitted.predict(rows))
+
+
+def test_one_feature_has_no_pairs():
+    rows = {"a": ["x", "y"] * 50, "y": [0.5, 1.5] * 50}
+    with pytest.raises(TableError, match="of pairs of features, and there is one: 'a'"):
+        tabular.fit(rows, "y", model="fm", epochs=1, task="regression")
+    assert "a" in tabular.fit(rows, "y", model="deepfm", epochs=1, task="regression").layers

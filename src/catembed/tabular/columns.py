@@ -66,6 +66,13 @@ class Columns(nn.Module):
         """The length of all vectors together."""
         return sum(each.embedding.embedding_dim for each in self.layers().values())
 
+    def common_length(self, default: int) -> int:
+        """The length of each vector, where all have one; ``default`` where there are no columns."""
+        lengths = {each.embedding.embedding_dim for each in self.layers().values()} or {default}
+        if len(lengths) > 1:
+            raise ValueError(f"the vectors of all columns must have one length (got {sorted(lengths)})")
+        return lengths.pop()
+
     def forward(self, ids: Tensor, bags: Sequence[Bags]) -> Tensor:
         """Vectors of shape (rows, width) for int64 ids of shape (rows, single columns) and the bags of each list."""
         found = [] if self.single is None else [self.single(ids=ids)]

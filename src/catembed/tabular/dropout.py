@@ -20,14 +20,16 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"a dropout's probability is at least 0 and below 1 (got {p})")
         self.p = p
 
     def forward(self, given: Tensor) -> Tensor:
         """The same shape; in evaluation, the same tensor."""
-        dropped = round(self.p * _LEVELS)
+        dropped = min(round(self.p * _LEVELS), _LEVELS - 1)
         if not self.training or not dropped:
             return given
-        words = torch.empty(-(-given.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        words = torch.empty(-(-given.numel() // 8), dtype=torch.int64, device=given.device).random_(-(2**63), None)
         drawn = words.view(torch.uint8)[: given.numel()].view(given.shape)
         return given * (drawn >= dropped).to(given.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 

@@ -9,7 +9,9 @@ own over the factors.
 ``DeepFM``: the same, plus a multilayer perceptron on the same vectors.
 
 Sources: Rendle, "Factorization Machines", ICDM 2010; Guo et al., "DeepFM", arXiv:1703.04247.
-Known limit: no target encodings: these models are what their papers say, on categories and numbers alone.
+Known limits: no target encodings, as in the papers. In Rendle's machine each member of a list is a feature, and members
+interact with one another; here a list is one feature, which interacts with the others. Guo's perceptron sees vectors
+alone; here it sees the numbers as well, as they are.
 """
 
 from __future__ import annotations
@@ -39,9 +41,10 @@ class FactorisationMachine(Network):
         self.columns = columns
         sizes = [len(layer) for layer in columns.layers().values()]
         self.linear = OneHotLinear(sizes, num_numbers, num_outputs, columns.pooling)
-        self.numbers = nn.Parameter(torch.randn(num_numbers, DIMENSION) * SPREAD)
+        self.dim = columns.common_length(DIMENSION)
+        self.numbers = nn.Parameter(torch.randn(num_numbers, self.dim) * SPREAD)
         # With one output the factors are summed, as in the paper.
-        self.classes = nn.Linear(DIMENSION, num_outputs, bias=False) if num_outputs > 1 else None
+        self.classes = nn.Linear(self.dim, num_outputs, bias=False) if num_outputs > 1 else None
 
     def tables(self) -> list[Tensor]:
         """All that a factorisation machine learns of categories and numbers."""
@@ -53,7 +56,7 @@ class FactorisationMachine(Network):
 
     def pairs_and_linear(self, rows: Inputs, vectors: Tensor) -> Tensor:
         """The output for vectors that are looked up already."""
-        fields = vectors.view(len(vectors), -1, DIMENSION)
+        fields = vectors.view(len(vectors), vectors.shape[1] // self.dim, self.dim)
         total, squares = fields.sum(1), fields.square().sum(1)
         if rows.numbers.shape[1]:
             total = total + rows.numbers @ self.numbers

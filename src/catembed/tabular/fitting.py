@@ -124,6 +124,11 @@ def fit(
     )
     schema = crossed(schema, cross, cross_buckets)
     groups = shared(schema, share)
+    if model == "fm" and len(schema.features) < 2:
+        raise TableError(
+            f"a factorisation machine is of pairs of features, and there is one: {schema.features[0].name!r}; take "
+            "another model, or another column with it"
+        )
     rows = whole.filter(pa.array(known.present))
     if valid is not None:
         training, trained = rows, known.values

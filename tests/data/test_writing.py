@@ -97,6 +97,14 @@ def test_a_list_of_rows(tmp_path, collection, rows, same):
     assert same(EncodedDataset(tmp_path / "bags")[:], Encode(bags)(rows))
 
 
+def test_what_holds_dicts_says_whether_they_are_rows(tmp_path, collection, table, rows, same):
+    for source in (dict(enumerate(rows)).values(), dict.fromkeys([1], table).values()):
+        with pytest.raises(TableError, match=r"give list\(source\) for rows, iter\(source\) for tables"):
+            write_ids(tmp_path / "ids", collection, source)
+    write_ids(tmp_path / "ids", collection, dict.fromkeys([1], pd.DataFrame(table)).values())
+    assert same(EncodedDataset(tmp_path / "ids")[:], Encode(collection)(rows))
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_numbers_have_one_type_however_they_are_cut(tmp_path, batch_size):
     write_plain(

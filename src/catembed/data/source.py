@@ -73,8 +73,15 @@ def _tables(source: Any, names: Sequence[str], text: Sequence[str]) -> Iterator[
         return iter([columns_of(source)])
     except TableError:
         if isinstance(source, Iterable):
-            return iter(source)
+            return map(_no_row, source)
         raise
+
+
+def _no_row(table: Any) -> Any:
+    """A table, where a dict may be a row, as of a dataset."""
+    if isinstance(table, Mapping):
+        raise TableError("a dict may be a row or a table here: give list(source) for rows, iter(source) for tables")
+    return table
 
 
 def _of_files(paths: Any, names: Sequence[str], text: Sequence[str]) -> Iterator[Table]:

@@ -12,7 +12,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import catembed
-from catembed import CategoryEmbedding, EmbeddingCollection, TableError, UnseenCategoryError, Vocabulary
+from catembed import (
+    CategoryEmbedding,
+    EmbeddingBag,
+    EmbeddingCollection,
+    TableError,
+    UnseenCategoryError,
+    Vocabulary,
+    VocabularyError,
+)
 from catembed.data import Encode
 
 OTHERS = ["late", "count", "weekend"]
@@ -101,6 +109,25 @@ def test_vocabularies_do_not_grow():
     assert (batch["ids"]["fruit"].tolist(), len(vocabulary)) == ([vocabulary.unknown_id], 2)
 
 
+def test_an_encoder_knows_how_far_its_vocabulary_grew():
+    vocabulary = Vocabulary(["apple"], unseen="grow")
+    layer = CategoryEmbedding(vocabulary, 2)
+    encoder = EmbeddingCollection({"fruit": layer}).encoder()
+    layer.encode(["kiwi", "plum"], grow=True)
+    assert dict(encoder.items())["fruit"].num_embeddings == len(vocabulary) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_bags_of_ids_in_tensors(same, dtype):
+    matrix = torch.tensor([[1, 2], [3, 0]], dtype=dtype)
+    nested = torch.nested.nested_tensor([torch.tensor([1, 2]), torch.tensor([3])], layout=torch.jagged)
+    collection = EmbeddingCollection({"seen": EmbeddingBag(4, 2, padding_idx=0)})
+    for given, offsets in ((matrix, [0, 2, 4]), (nested, [0, 2, 3])):
+        ids = Encode(collection)({"seen": given})["ids"]
+        assert ids["seen"].offsets.tolist() == offsets
+        assert torch.equal(collection(ids=ids), collection(ids={"seen": given}))
+
+
 def test_others_take_the_types_that_torch_gives_them(same):
     fruit = EmbeddingCollection({"fruit": CategoryEmbedding(["apple", "banana"], 2)})
     given = {
@@ -125,6 +152,24 @@ def test_others_take_the_types_that_torch_gives_them(same):
 
 
 @pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([2**63, 1], f"integer {2**63} in row 0, which would become the float64"),
+        ([0.5, 2**53 + 1], f"integer {2**53 + 1} in row 1, which would become the float64 9007199254740992.0"),
+        ([[0.5, 1], [2**53 + 1, 0]], f"integer {2**53 + 1} in row 1"),
+        ([np.float16(1), np.int64(2**53 + 1)], f"integer {2**53 + 1} in row 1"),
+        ([10**400, 0.5], "an integer beyond 64 bits"),
+    ],
+)
+def test_integers_do_not_lose_digits(values, told):
+    fruit = EmbeddingCollection({"fruit": CategoryEmbedding(["apple"], 2)})
+    with pytest.raises(TableError, match=f"column 'late' among others= has (the )?{told}"):
+        Encode(fruit, others=["late"])({"fruit": ["apple"] * 2, "late": values})
+    kept = Encode(fruit, others=["late"])({"fruit": ["apple"] * 3, "late": [2**53, 0.5, float("inf")]})
+    assert kept["late"].tolist() == [2**53, 0.5, float("inf")]
+
+
+@pytest.mark.parametrize(
     ("change", "error", "told"),
     [
         (lambda rows: rows[2].pop("hour"), TableError, "row 2 of the batch has no column 'hour'; it has 'origin'"),
@@ -135,7 +180,7 @@ def test_others_take_the_types_that_torch_gives_them(same):
         (lambda rows: rows[1].update(late="soon"), TableError, r"'late' among others= holds no numbers.*soon in row 1"),
         (lambda rows: rows[1].update(late=None), TableError, r"'late' among others= holds no numbers.*None in row 1"),
         (lambda rows: rows[1].update(late=[1.0, 2.0]), TableError, "'late' among others= has rows of different shapes"),
-        (lambda rows: rows[1].update(shop="x"), TypeError, "column 'shop'"),
+        (lambda rows: rows[1].update(shop="x"), VocabularyError, "column 'shop'"),
     ],
 )  # fmt: skip
 def test_rows_that_are_refused(collection, rows, change, error, told):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, RandomSampler, Subset
 
+import catembed.data.dataset
 from catembed import CategoryEmbedding, Embedding, EmbeddingCollection, FormatError, load, save
 from catembed.data import Encode, EncodedDataset, write_ids
 from catembed.functional import Jagged
@@ -42,6 +43,8 @@ def test_batches_are_what_encoding_directly_gives(path, collection, direct, same
         assert collection(ids=batch["ids"]).shape == (len(rows), collection.embedding_dim)
     assert same(dataset[2:9:3], direct([2, 5, 8]))
     assert same(dataset[::-1], direct(range(22, -1, -1)))
+    for empty in (slice(3, 1), slice(30, 40), slice(1, 3, -1)):
+        assert len(dataset[empty]["late"]) == len(dataset[empty]["ids"]["tags"].offsets) - 1 == 0
 
 
 @pytest.mark.parametrize("index", [7, -16, torch.tensor(7), np.int64(7)])
@@ -100,6 +103,26 @@ def test_batches_without_a_loader(path, direct, same):
     assert [row for _, rows in in_order(dataset.batches(4)) for row in rows] == order
 
 
+def test_arguments_of_batches(path):
+    dataset = EncodedDataset(path)
+    for wrong in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+            dataset.batches(wrong)  # at once, not when the first batch is asked for
+    with pytest.raises(TypeError):
+        dataset.batches(4, seed=1.5)
+    first, again = (in_order(dataset.batches(4, seed=seed)) for seed in (np.int64(3), 3))
+    assert [rows for _, rows in first] == [rows for _, rows in again]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_without_collate_says_what_it_lacks(path, workers):
+    loader = DataLoader(EncodedDataset(path), batch_size=4, num_workers=workers)
+    with pytest.raises(TypeError, match=r"give the DataLoader collate_fn=dataset.collate"):
+        next(iter(loader))
+    with pytest.raises(KeyError, match="nothing"):
+        EncodedDataset(path).__getitems__([0])["nothing"]
+
+
 def test_training_reads_ids(path, collection, table):
     losses = []
     for epoch in range(2):
@@ -145,6 +168,22 @@ def test_it_travels_as_its_path(path, collection, same):
     assert same(dataset[:], before)  # the old file is still mapped
     with pytest.raises(FormatError, match="was replaced since the dataset was opened"):
         pickle.loads(sent)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened(path, collection, monkeypatch):
+    unpack = catembed.data.dataset.unpack
+
+    def replaced(memory, **options):
+        monkeypatch.undo()
+        found = unpack(memory, **options)
+        write_ids(path, collection, _other(collection))
+        return found
+
+    monkeypatch.setattr(catembed.data.dataset, "unpack", replaced)
+    dataset = EncodedDataset(path)
+    assert len(dataset) == 23
+    with pytest.raises(FormatError, match="was replaced since the dataset was opened"):
+        pickle.loads(pickle.dumps(dataset))
 
 
 def _other(collection):
@@ -242,6 +281,9 @@ def forge(path, change):
         (lambda t, h: t["ids.tags.offsets"][-1:].add_(1), "must run from 0 to the number of ids"),
         (lambda t, h: t["ids.tags.offsets"][:1].sub_(1), "must run from 0 to the number of ids"),
         (lambda t, h: t.update({"others.late": torch.ones(5)}), "'others.late' must have 23 rows"),
+        (lambda t, h: t.update({"others.ids": torch.ones(23)}), "'others.ids' has the name of the ids"),
+        (lambda t, h: t.update({"others.hour": torch.ones(23)}), "'others.hour' has the name of a column of ids"),
+        (lambda t, h: h["columns"]["hour"].update(num_embeddings=-1), "column 'hour' must have"),
         (lambda t, h: t.update({"weight": torch.ones(23)}), "have no tensor 'weight'"),
     ],
 )
@@ -259,6 +301,24 @@ def test_forged_offsets_lead_nowhere(path, value):
     for index in ([6], [7], [5, 6, 7, 8]):
         with pytest.raises(FormatError, match="the offsets of column 'tags' are damaged"):
             dataset[index]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t, h: t["ids.tags.offsets"][7:8].fill_(-5), "offsets of column 'tags' are damaged"),
+        (lambda t, h: t["ids.tags.offsets"][7:8].fill_(1 << 40), "offsets of column 'tags' are damaged"),
+        (lambda t, h: t["ids.hour"][4:5].fill_(3), "column 'hour' has the id 3, of 3 ids"),
+        (lambda t, h: t["ids.user"][4:5].fill_(-1), "column 'user' has the id -1, of 20 ids"),
+        (lambda t, h: t["ids.tags.values"][4:5].fill_(3), "column 'tags' has the id 3, of 3 ids"),
+    ],
+)
+def test_forged_values_are_refused_when_all_is_verified(path, change, told):
+    EncodedDataset(path, verify=True)
+    forge(path, change)
+    EncodedDataset(path)
+    with pytest.raises(FormatError, match=f"{path}.*{told}"):
+        EncodedDataset(path, verify=True)
 
 
 def test_forged_ids_are_refused_by_the_lookup(path, collection):

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from catembed import (
     CategoryEmbedding,
     Embedding,
+    EmbeddingBag,
     EmbeddingCollection,
     OutOfRangeError,
     TableError,
@@ -85,6 +86,65 @@ def test_every_source_gives_the_same_file(tmp_path, collection, table, same, sou
     wanted = Encode(collection, others=OTHERS)(table)
     assert same(EncodedDataset(path, collection, verify=True)[:], wanted)
     assert {each for each in os.listdir(tmp_path) if each.endswith(".tmp")} == set()
+
+
+def test_a_list_of_rows(tmp_path, collection, rows, same):
+    write_ids(tmp_path / "rows", collection, rows, others=OTHERS, batch_size=5)
+    assert same(EncodedDataset(tmp_path / "rows", verify=True)[:], Encode(collection, others=OTHERS)(rows))
+    bags = EmbeddingCollection({"t": CategoryEmbedding(["x", "y", "z"], 1, pooling="sum", separator="|")})
+    rows = [{"t": ["x", "y"]}, {"t": ["z"]}]
+    write_ids(tmp_path / "bags", bags, rows)
+    assert same(EncodedDataset(tmp_path / "bags")[:], Encode(bags)(rows))
+
+
+def test_what_holds_dicts_says_whether_they_are_rows(tmp_path, collection, table, rows, same):
+    for source in (dict(enumerate(rows)).values(), dict.fromkeys([1], table).values()):
+        with pytest.raises(TableError, match=r"give list\(source\) for rows, iter\(source\) for tables"):
+            write_ids(tmp_path / "ids", collection, source)
+    write_ids(tmp_path / "ids", collection, dict.fromkeys([1], pd.DataFrame(table)).values())
+    assert same(EncodedDataset(tmp_path / "ids")[:], Encode(collection)(rows))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_numbers_have_one_type_however_they_are_cut(tmp_path, batch_size):
+    write_plain(
+        tmp_path / "ids", {"a": ["x"] * 4, "n": [0] * 4, "y": [1, 2, 2.5, 3]}, others=["y"], batch_size=batch_size
+    )
+    assert EncodedDataset(tmp_path / "ids")[:]["y"].tolist() == [1, 2, 2.5, 3]
+    rows = [{"a": "x", "n": 0, "y": value} for value in (True, 2, 3.5)]
+    write_plain(tmp_path / "ids", rows, others=["y"], batch_size=batch_size)
+    assert EncodedDataset(tmp_path / "ids")[:]["y"].tolist() == [1, 2, 3.5]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_ids(tmp_path, dtype):
+    write_plain(tmp_path / "ids", {"a": torch.tensor([1, 0]).to(dtype), "n": torch.tensor([2, 1]).to(dtype)})
+    assert EncodedDataset(tmp_path / "ids")[:]["ids"]["n"].tolist() == [2, 1]
+    high = torch.iinfo(dtype).max
+    with pytest.raises(OutOfRangeError, match=f"column 'n' has the id {high}, allowed are 0 to 2"):
+        write_plain(tmp_path / "ids", {"a": ["x"], "n": torch.tensor([high], dtype=dtype)})
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_bags_of_ids_in_tensors(tmp_path, batch_size):
+    collection = EmbeddingCollection({"seen": EmbeddingBag(4, 2, padding_idx=0)})
+    matrix = torch.tensor([[1, 2], [3, 0], [0, 0]])
+    nested = torch.nested.nested_tensor([torch.tensor(ids).long() for ids in ([1, 2], [3], [])], layout=torch.jagged)
+    for given in (matrix, nested):
+        write_ids(tmp_path / "ids", collection, {"seen": given}, batch_size=batch_size)
+        ids = EncodedDataset(tmp_path / "ids", collection, verify=True)[:]["ids"]
+        assert torch.equal(collection(ids=ids), collection(ids={"seen": given}))
+
+
+def test_an_encoder_whose_vocabulary_grew(tmp_path):
+    layer = CategoryEmbedding(Vocabulary(["x"], unseen="grow"), 1)
+    encoder = EmbeddingCollection({"a": layer}).encoder()
+    layer.encode(["y", "z"], grow=True)
+    write_ids(tmp_path / "ids", encoder, {"a": ["z", "x"]})
+    assert (
+        EncodedDataset(tmp_path / "ids", encoder, verify=True)[:]["ids"]["a"].tolist()
+        == layer.encode(["z", "x"]).tolist()
+    )
 
 
 def test_text_that_looks_like_numbers_in_a_csv(tmp_path):
@@ -172,15 +232,19 @@ def write_plain(path, columns, **options):
         ({"a": "x", "n": 0, "y": 1}, TableError, "column 'a' is a single value"),
         ({"a": ["x"], "n": [3], "y": [1]}, OutOfRangeError, "column 'n' has the id 3, allowed are 0 to 2"),
         ({"a": ["x"], "n": [-1], "y": [1]}, OutOfRangeError, "column 'n' has the id -1"),
-        ({"a": ["x"], "n": [1.0], "y": [1]}, TypeError, "column 'n' holds torch.float64"),
+        ({"a": ["x"], "n": [1.5], "y": [1]}, VocabularyError, "column 'n'"),
+        ({"a": ["x"], "n": torch.tensor([1.0]), "y": [1]}, TypeError, "column 'n' holds torch.float32"),
         ({"a": torch.tensor([2]), "n": [0], "y": [1]}, OutOfRangeError, "column 'a' has the id 2"),
         ({"a": ["x"], "n": [0], "y": ["late"]}, TableError, "'y' among others= holds no numbers.*late in row 0"),
         ({"a": [5], "n": [0], "y": [1]}, VocabularyError, "column 'a'"),
         (
-            [{"a": ["x"], "n": [0], "y": [1]}, {"a": ["x"], "n": [0], "y": [1.5]}],
+            iter([{"a": ["x"], "n": [0], "y": [1]}, {"a": ["x"], "n": [0], "y": [1.5]}]),
             TableError,
             r"column 'y' holds torch.float64 of shape \(1,\) from row 1 on, before it torch.int64",
         ),
+        ([{"a": "x", "n": 0, "y": 1}, pa.table({"a": ["x"]})], TypeError, "a row is a dict.*in row 1"),
+        ([{"a": "x", "n": 0, "y": 1}, {"a": "x"}], TableError, "row 1 of the batch has no column 'n'"),
+        ({"a": ["x"] * 2, "n": [0] * 2, "y": [0.5, 2**53 + 1]}, TableError, "'y' among others= has the integer.*row 1"),
         (5, TableError, "a int has no named columns"),
         ("/no/such/file.csv", VocabularyError, "no such file"),
     ],

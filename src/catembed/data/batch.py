@@ -1,7 +1,8 @@
 """A batch: ``{"ids": {column: ids}, other column: numbers, …}``, made of some rows of a table.
 
 Rules: columns that are not asked for are not looked at. ``others`` become tensors of their own dtype, as torch's
-default collate makes them, or are refused by name: a missing integer does not become a float.
+default collate makes them, or are refused by name: a missing integer does not become a float, and no integer loses
+digits as one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from torch import Tensor
 from catembed.errors import TableError
 from catembed.functional import Jagged
 from catembed.nn import EmbeddingCollection, Encoder
+from catembed.nn.collection_inputs import naming
+from catembed.nn.encoder import bags_of_ids
 from catembed.vocabulary import columns_of
 
-__all__ = ["IDS", "Batch", "encode_batch", "encoder_of", "names_of", "rows_in", "table_of"]
+__all__ = ["IDS", "Batch", "encode_batch", "encoder_of", "names_of", "numbers", "rows_in", "table_of"]
 
 IDS = "ids"  # where a batch has its ids
 Batch = dict[str, Any]
@@ -105,7 +108,11 @@ def encode_batch(encoder: Encoder, others: Sequence[str], table: Mapping[str, An
         UnseenCategoryError: as each column's vocabulary raises it, with the column's name; a ``VocabularyError`` too.
     """
     ids = dict(encoder.encode({name: table[name] for name in encoder.inputs}))
-    batch = {IDS: ids, **{name: _numbers(name, table[name]) for name in others}}
+    for name, column in encoder.items():
+        if column.bags and isinstance(ids[name], Tensor):  # a matrix, padded perhaps, or a nested tensor
+            with naming(name):
+                ids[name] = bags_of_ids(ids[name])
+    batch = {IDS: ids, **{name: numbers(name, table[name]) for name in others}}
     sizes = {name: rows_in(name, column) for name, column in (*ids.items(), *((n, batch[n]) for n in others))}
     first = next(iter(sizes))
     for name, size in sizes.items():
@@ -128,7 +135,8 @@ def rows_in(name: str, column: Any) -> int:
 # Numbers
 
 
-def _numbers(name: str, column: Any) -> Tensor:
+def numbers(name: str, column: Any) -> Tensor:
+    """The numbers of a column among ``others``; raises ``TableError``."""
     if isinstance(column, Tensor):
         return column
     if any(hasattr(column, f"__arrow_{each}__") for each in ("c_stream", "c_array", "array")):
@@ -139,9 +147,28 @@ def _numbers(name: str, column: Any) -> Tensor:
         raise TableError(
             f"column {name!r} among others= has rows of different shapes, of which no tensor is made"
         ) from None
+    if values.dtype.kind == "O" and all(map(_is_number, values.flat)):
+        raise TableError(f"column {name!r} among others= has an integer beyond 64 bits, or objects for numbers")
     if values.dtype.kind not in "biuf":
         raise TableError(_no_numbers(name, str(values.dtype), list(np.asarray(column, dtype=object))))
+    if values.dtype.kind == "f" and not hasattr(column, "dtype"):
+        _check_digits(name, column, values)
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+
+
+def _check_digits(name: str, column: Any, values: np.ndarray) -> None:
+    """Raise where integers of a list became floats, and not all of their digits are left."""
+    exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
+    if not (np.isfinite(values) & (np.abs(values) >= exact)).any():
+        return
+    given = np.asarray(column, dtype=object).ravel()
+    whole = [isinstance(value, (int, np.integer)) for value in given]
+    for at, (value, held) in enumerate(zip(given, values.ravel().tolist(), strict=True)):
+        if whole[at] and (all(whole) or int(held) != int(value)):
+            raise TableError(
+                f"column {name!r} among others= has the integer {value} in row {at * len(values) // len(given)}, which "
+                f"would become the {values.dtype} {held}: give an array or tensor of the type it is to have"
+            )
 
 
 def _of_arrow(name: str, column: Any) -> Tensor:

@@ -1,12 +1,13 @@
 """``EncodedDataset``: the file that ``write_ids`` wrote, as a dataset of torch's, mapped into memory.
 
-Rules: opening reads the header, and nothing that grows with the rows. Rows are gathered from the map for whole batches
-at a time. A dataset that is sent to another process travels as its path and is opened there; the file must still be the
-one that was opened first, as its checksums tell.
+Rules: opening reads the header, and tensors of up to 16 MiB for their checksums; nothing more, however many rows there
+are. Rows are gathered from the map for whole batches at a time. A dataset that is sent to another process travels as
+its path and is opened there; the file must still be the one that was opened first, as its checksums tell.
 """
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -17,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from catembed.data.batch import IDS, Batch, encoder_of
-from catembed.data.layout import check_vocabularies, stored
+from catembed.data.layout import check_values, check_vocabularies, stored
 from catembed.errors import FormatError
 from catembed.functional import Jagged
 from catembed.nn import EmbeddingCollection, Encoder
-from catembed.storage import read_file
+from catembed.storage import map_file, unpack
 
 __all__ = ["EncodedDataset"]
 
@@ -35,7 +36,8 @@ class EncodedDataset(Dataset[Batch]):
     Args:
         path: the file that ``write_ids`` wrote.
         collection: if given, the file must have been encoded with its vocabularies.
-        verify: compare the checksums of everything, which reads the whole file.
+        verify: check everything, checksums, offsets and ids, which reads the whole file. Otherwise opening reads the
+            header and tensors of up to 16 MiB.
 
     Raises:
         FormatError: a file that is truncated, damaged, or no such file; rows encoded with another vocabulary than the
@@ -66,14 +68,17 @@ class EncodedDataset(Dataset[Batch]):
         verify: bool = False,
     ) -> None:
         self.path = os.path.abspath(path)
-        tensors, self._header = read_file(path, verify=verify)
+        memory = map_file(path)
         try:
+            tensors, self._header = unpack(memory, verify=verify)
             self._stored = stored(self._header, tensors)
+            if verify:
+                check_values(self._header, self._stored)
             if collection is not None:
                 check_vocabularies(self._header, encoder_of(collection))
         except FormatError as fact:
             raise FormatError(f"{os.fspath(path)}: {fact}") from None
-        self._digest = _digest(self.path)
+        self._digest = _digest(memory)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,13 +97,17 @@ class EncodedDataset(Dataset[Batch]):
     def __getitem__(self, index: Any) -> Batch:
         """One row, for an integer; a batch, for a slice, or a list or tensor of integers."""
         if isinstance(index, slice):
-            return self._batch(torch.arange(*index.indices(len(self))))
+            rows = range(*index.indices(len(self)))
+            return self._batch(torch.arange(len(rows)) * rows.step + rows.start)
         if hasattr(index, "__index__") and not getattr(index, "ndim", 0):
             return self._row(self._batch(torch.tensor([self._checked(index.__index__())])))
-        return self.__getitems__(index)
+        return self._gathered(index)
 
     def __getitems__(self, indices: Any) -> Batch:
-        """A batch; what a ``DataLoader`` asks for."""
+        """A batch; what a ``DataLoader`` asks for, to give it to ``collate``."""
+        return _Gathered(self._gathered(indices))
+
+    def _gathered(self, indices: Any) -> Batch:
         index = torch.as_tensor(indices)
         if index.dim() != 1 or (len(index) and (index.is_floating_point() or index.dtype == torch.bool)):
             raise TypeError(f"rows are asked for by their numbers (got {index.dtype} of shape {tuple(index.shape)})")
@@ -159,7 +168,12 @@ class EncodedDataset(Dataset[Batch]):
         """
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer (got {batch_size!r})")
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        generator = None if seed is None else torch.Generator().manual_seed(operator.index(seed))
+        return self._epoch(batch_size, shuffle, generator, drop_last)
+
+    def _epoch(
+        self, batch_size: int, shuffle: bool, generator: torch.Generator | None, drop_last: bool
+    ) -> Iterator[Batch]:
         rows = len(self)
         order = torch.randperm(rows, generator=generator) if shuffle else None
         for begin in range(0, rows - rows % batch_size if drop_last else rows, batch_size):
@@ -192,6 +206,15 @@ class EncodedDataset(Dataset[Batch]):
         )
 
 
+class _Gathered(Batch):
+    """A batch on its way to ``collate``; torch's own would take it for a list of rows."""
+
+    def __missing__(self, key: Any) -> Any:
+        if isinstance(key, int):
+            raise TypeError("this is a batch, not a list of rows: give the DataLoader collate_fn=dataset.collate")
+        raise KeyError(key)
+
+
 def _reopened(kind: type[EncodedDataset], path: str, digest: str) -> EncodedDataset:
     dataset = kind(path)
     if dataset._digest != digest:
@@ -201,7 +224,6 @@ def _reopened(kind: type[EncodedDataset], path: str, digest: str) -> EncodedData
     return dataset
 
 
-def _digest(path: str) -> str:
-    """Of the header, which has the checksums of everything."""
-    with open(path, "rb") as file:
-        return blake2b(file.read(int.from_bytes(file.read(8), "little")), digest_size=16).hexdigest()
+def _digest(memory: Any) -> str:
+    """Of a file's header, which has the checksums of everything."""
+    return blake2b(memory[8 : 8 + int.from_bytes(memory[:8], "little")], digest_size=16).hexdigest()

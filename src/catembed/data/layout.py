@@ -1,7 +1,8 @@
 """What a file of encoded rows holds: its header and the names of its tensors, as docs/format.md specifies them.
 
 Rule: what is read is not trusted: columns are there in full, of the types and lengths that the header says, or it is a
-``FormatError``. Offsets and ids are checked where they are used, since opening must not take time for each row.
+``FormatError``. Offsets and ids are checked where they are used, and all at once if everything is to be verified, since
+opening must not take time for each row.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from catembed.data.batch import IDS
 from catembed.errors import FormatError, TableError
 from catembed.functional import Jagged
 from catembed.nn import EncodedColumn, Encoder
 
-__all__ = ["CONTENT", "Stored", "check_vocabularies", "header_of", "stored", "tensor_names"]
+__all__ = ["CONTENT", "Stored", "check_values", "check_vocabularies", "header_of", "stored", "tensor_names"]
 
 CONTENT = "EncodedRows"
 _KEYS = {"content", "rows", "columns", "booleans"}
 _COLUMN_KEYS = {"num_embeddings", "bags", "separator", "fingerprint"}
+_CHECKED = 1 << 22  # offsets at a time
 _IDS, _OTHERS, _VALUES, _OFFSETS = "ids.", "others.", ".values", ".offsets"
 
 
@@ -88,7 +91,10 @@ def stored(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Stored:
     for name, tensor in left.items():
         if not name.startswith(_OTHERS):
             raise FormatError(f"encoded rows have no tensor {name!r}")
-        others[name.removeprefix(_OTHERS)] = tensor
+        column = name.removeprefix(_OTHERS)
+        if column == IDS or column in ids:
+            raise FormatError(f"tensor {name!r} has the name of {'the ids' if column == IDS else 'a column of ids'}")
+        others[column] = tensor
         if not tensor.dim() or len(tensor) != rows:
             raise FormatError(f"tensor {name!r} must have {rows:,} rows (got shape {tuple(tensor.shape)})")
     for name in booleans:
@@ -104,7 +110,7 @@ def _are_texts(values: Any) -> bool:
 def _stored_ids(name: str, entry: Any, rows: int, left: dict[str, Tensor]) -> Tensor | Jagged:
     sound = isinstance(entry, dict) and set(entry) == _COLUMN_KEYS and type(entry["bags"]) is bool
     sound = sound and all(isinstance(entry[key], str | None) for key in ("separator", "fingerprint"))
-    if not sound or type(entry["num_embeddings"]) is not int:
+    if not sound or type(entry["num_embeddings"]) is not int or entry["num_embeddings"] < 0:
         raise FormatError(f"column {name!r} must have {sorted(_COLUMN_KEYS)} in the header (got {entry!r:.200})")
     found = [left.pop(each, None) for each in _names(name, entry["bags"])]
     ids = found[0]
@@ -120,6 +126,24 @@ def _stored_ids(name: str, entry: Any, rows: int, left: dict[str, Tensor]) -> Te
     if int(offsets[0]) != 0 or int(offsets[-1]) != len(ids):
         raise FormatError(f"the offsets of column {name!r} must run from 0 to the number of ids, {len(ids):,}")
     return Jagged(ids, offsets)
+
+
+def check_values(header: Mapping[str, Any], columns: Stored) -> None:
+    """Raise ``FormatError`` where offsets decrease or ids are outside their table; reads all of them."""
+    for name, column in columns.ids.items():
+        values = column
+        if isinstance(column, Jagged):
+            values = column.values
+            for begin in range(0, columns.rows, _CHECKED):
+                part = column.offsets[begin : begin + _CHECKED + 1]
+                if bool((part[1:] < part[:-1]).any()):
+                    raise FormatError(f"the offsets of column {name!r} are damaged: they decrease")
+        assert isinstance(values, Tensor)
+        if values.numel():
+            low, high = (int(bound) for bound in torch.aminmax(values))
+            count = header["columns"][name]["num_embeddings"]
+            if low < 0 or high >= count:
+                raise FormatError(f"column {name!r} has the id {low if low < 0 else high}, of {count:,} ids")
 
 
 def check_vocabularies(header: Mapping[str, Any], encoder: Encoder) -> None:

@@ -2,7 +2,8 @@
 
 How: batches are encoded one by one, each column is appended to a file of its own that has no name, and at the end these
 become the tensors of one file, which takes its name when it is whole (``storage.atomic``). So memory holds one batch,
-and a crash leaves nothing but what was there before; the disk needs room for the ids twice.
+and a crash leaves what was there before; the disk needs room for the ids twice. A process that is killed while that one
+file is written and synced, at the end, may leave it behind beside it, as all saving may (``.catembed-*.tmp``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from catembed.data.batch import IDS, encode_batch, encoder_of, names_of, rows_in
 from catembed.data.layout import header_of, tensor_names
-from catembed.data.source import tables_of
+from catembed.data.source import tables_of, told_where
 from catembed.errors import OutOfRangeError, TableError
 from catembed.functional import Jagged
 from catembed.nn import EmbeddingCollection, EncodedColumn, Encoder
@@ -38,14 +39,15 @@ def write_ids(
     others: Sequence[str] = (),
     batch_size: int = 65_536,
 ) -> None:
-    """Encode a table into one ``.safetensors`` file of ids, for ``EncodedDataset``; a crash leaves no part of it.
+    """Encode a table into one ``.safetensors`` file of ids, for ``EncodedDataset``; a crash leaves the old one.
 
     Args:
         path: the file to write; one that is there is replaced when the new one is whole.
         collection: its vocabularies encode.
-        source: a table (a DataFrame, an Arrow table, a dict of columns); or tables one after the other, such as
-            ``pyarrow.dataset`` and Arrow's readers give; or the paths of Parquet, CSV or Arrow files, as
-            ``Vocabulary.fit`` takes them. It may be larger than memory, and have columns that are not read.
+        source: a table (a DataFrame, an Arrow table, a dict of columns); or a list of rows, each a dict; or tables one
+            after the other: an iterator, such as ``pyarrow.dataset`` and Arrow's readers give, or a list of DataFrames
+            or Arrow tables; or the paths of Parquet, CSV or Arrow files, as ``Vocabulary.fit`` takes them. It may be
+            larger than memory, and have columns that are not read.
         others: the columns to keep besides: targets, numbers. They keep their dtype.
         batch_size: how many rows are encoded at a time.
 
@@ -80,8 +82,8 @@ def write_ids(
             for tensor in parts
         }
         rows = 0
-        for table in tables_of(source, (*encoder.inputs, *names), _text(encoder), batch_size):
-            with _told_where(rows):
+        for table in tables_of(source, encoder.inputs, names, _text(encoder), batch_size):
+            with told_where(rows):
                 batch = encode_batch(encoder, names, table)
                 for name, column in encoder.items():
                     _append(name, batch[IDS][name], column, rows, [spills[each] for each in tensors[f"ids.{name}"]])
@@ -106,17 +108,6 @@ def _text(encoder: Encoder) -> tuple[str, ...]:
     return tuple(name for name in encoder.inputs if name in names)
 
 
-@contextlib.contextmanager
-def _told_where(row: int) -> Iterator[None]:
-    """Errors count from the batch's first row: say which one of the source that is."""
-    try:
-        yield
-    except Exception as fact:
-        if row:
-            fact.add_note(f"(in the batch that begins at row {row:,} of the source)")
-        raise
-
-
 def _append(name: str, ids: Tensor | Jagged, column: EncodedColumn, row: int, spills: Sequence[_Spill]) -> None:
     """The ids of one batch, in the smallest integers that hold every id of the table."""
     if isinstance(ids, Jagged) != column.bags:
@@ -124,10 +115,12 @@ def _append(name: str, ids: Tensor | Jagged, column: EncodedColumn, row: int, sp
     values = ids.values if isinstance(ids, Jagged) else ids
     if values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
         raise TypeError(f"column {name!r} holds {values.dtype}, which are no ids")
+    unsigned = values.dtype == torch.uint64
+    values = values.view(torch.int64) if unsigned else values.long()  # torch compares no wide unsigned integers
     if values.numel():
         low, high = (int(bound) for bound in torch.aminmax(values))
         if low < 0 or high >= column.num_embeddings:
-            bad = low if low < 0 else high
+            bad = high if low >= 0 else low + (1 << 64) * unsigned
             raise OutOfRangeError(
                 f"index out of range in self: column {name!r} has the id {bad}, allowed are 0 to "
                 f"{column.num_embeddings - 1:,}"

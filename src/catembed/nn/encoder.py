@@ -20,7 +20,7 @@ from catembed.nn.embedding_bag import EmbeddingBag
 from catembed.nn.vocabulary_state import AnyVocabulary
 from catembed.vocabulary import encode_bags, integers
 
-__all__ = ["EncodedColumn", "Encoder"]
+__all__ = ["EncodedColumn", "Encoder", "bags_of_ids"]
 
 _ON_CPU = torch.empty(0, 0)  # in place of a weight, whose device ids go to
 
@@ -29,9 +29,14 @@ class EncodedColumn(NamedTuple):
     """How one column becomes ids."""
 
     vocabulary: AnyVocabulary | None  # None: the column holds ids
-    num_embeddings: int  # how many ids there are
+    rows: int  # of the table, where the column holds ids
     bags: bool
     separator: str | None
+
+    @property
+    def num_embeddings(self) -> int:
+        """How many ids there are; more once the vocabulary has grown."""
+        return self.rows if self.vocabulary is None else len(self.vocabulary)
 
     @classmethod
     def of(cls, layer: Any) -> Self:
@@ -43,7 +48,7 @@ class EncodedColumn(NamedTuple):
     def encode(self, column: Any) -> Tensor | Jagged:
         """The ids of a column: an int64 tensor, for bags always a ``Jagged``."""
         if self.vocabulary is None:
-            return _bags_of_ids(column) if self.bags else integers(column)
+            return bags_of_ids(column) if self.bags else integers(column)
         if not self.bags:
             return self.vocabulary.encode(column)
         ids, offsets, _ = encode_bags(self.vocabulary, column, separator=self.separator)
@@ -75,7 +80,7 @@ class Encoder:
         return inputs.encode(self, rows, lambda column, values: column.encode(values))
 
 
-def _bags_of_ids(column: Any) -> Jagged:
+def bags_of_ids(column: Any) -> Jagged:
     """Bags of ids in any form as a ``Jagged``."""
     bags = as_bags(column, _ON_CPU)
     if bags.offsets is not None:
@@ -85,4 +90,4 @@ def _bags_of_ids(column: Any) -> Jagged:
             f"the column of an EmbeddingBag holds a list of ids in each row (got shape {tuple(bags.ids.shape)})"
         )
     count, width = bags.ids.shape
-    return Jagged(bags.ids.reshape(-1), torch.arange(count + 1) * width)
+    return Jagged(bags.ids.reshape(-1), torch.arange(count + 1, device=bags.ids.device) * width)

@@ -19,7 +19,7 @@ from catembed.errors import FormatError
 from catembed.storage.atomic import replace_file
 from catembed.storage.layout import pack, unpack
 
-__all__ = ["read_file", "write_file"]
+__all__ = ["map_file", "read_file", "write_file"]
 
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which Python's mmap does not name everywhere
 
@@ -45,15 +45,25 @@ def read_file(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[dic
         FormatError: a file that is damaged or not catembed's, with the reason.
         OSError: a file that cannot be opened.
     """
-    if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for a writer
-        raise FormatError(f"{os.fspath(path)}: a pipe, where a file is needed")
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        memory = _map(file.fileno(), size) if size else bytearray()
+    memory = map_file(path)
     try:
         return unpack(memory, verify=verify)
     except FormatError as fact:
         raise FormatError(f"{os.fspath(path)}: {fact}") from None
+
+
+def map_file(path: str | os.PathLike[str]) -> Any:
+    """The bytes of a file, a private view of it, for ``unpack``.
+
+    Raises:
+        FormatError: a pipe.
+        OSError: a file that cannot be opened.
+    """
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait for a writer
+        raise FormatError(f"{os.fspath(path)}: a pipe, where a file is needed")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return _map(file.fileno(), size) if size else bytearray()
 
 
 def _map(descriptor: int, size: int) -> mmap.mmap:

@@ -38,7 +38,7 @@ def test_a_factorisation_machine_of_any_length_finds_what_pairs_tell(model, dim,
         "b": [f"q{each}" for each in second],
         "y": [2.0 * (one ^ other) - 1 for one, other in zip(first, second, strict=True)],
     }
-    fitted = tabular.fit(rows, "y", model=model, embedding_dim=dim, epochs=20)
+    fitted = tabular.fit(rows, "y", model=model, embedding_dim=dim, epochs=20, task="regression")
     assert fitted.report["validation"]["catembed"]["RMSE"] < 0.5
     assert {layer.embedding.embedding_dim for layer in fitted.layers.values()} == {dim}
     fitted.save(tmp_path / "model")

@@ -129,6 +129,7 @@ def test_bad_places_to_write_are_refused(tmp_path, name, part):
         (pl.Series([["a"], None, []], dtype=pl.List(pl.String)), pa.large_list(pa.large_string())),
         (pl.Series([b"a", None, b"b"], dtype=pl.Binary), pa.large_binary()),
         (pl.Series(["a", None, "b"], dtype=pl.Categorical), pa.large_string()),
+        (pl.Series([{"a": "x"}, None, {"a": "y"}]), pa.struct({"a": pa.large_string()})),
         (pa.array([["a"], None, []], pa.list_(pa.string_view())), pa.list_(pa.large_string())),
         (pa.array([["a"], None, []], pa.list_(pa.binary_view())), pa.list_(pa.large_binary())),
         (pa.array([["a"], None, []], pa.list_(pa.string())), pa.list_(pa.string())),

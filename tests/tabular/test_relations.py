@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from catembed import tabular
@@ -15,6 +16,7 @@ ROWS = {
     "gate": DRAW.integers(1, 5, 600),
     "day": np.datetime64("2024-01-01") + DRAW.integers(0, 90, 600),
     "seat": DRAW.integers(0, 90, 600),
+    "none": pa.array([[]] * 600, pa.list_(pa.string())),
     "y": 1.0 * ((FROM + TO) % 2 == 0),  # only the combination tells
 }
 
@@ -99,6 +101,11 @@ def test_crosses_of_date_parts_and_numbers_of_buckets():
         ({"cross": [("to", "to")]}, "--cross to,to: column 'to' is given twice"),
         ({"cross": [("from", "to"), ("to", "from")]}, "--cross to,from: this cross is given twice"),
         ({"cross": [("from", "via")]}, "--cross 'via': a list has no single value"),
+        ({"cross": [("from", "none")]}, "--cross 'none': a list has no single value"),
+        (
+            {"share": [("from", "none")]},
+            "--share 'none': .*every list is empty.*; take it as lists with --list; leave it",
+        ),
         ({"cross": [("from", "fare")]}, "--cross 'fare': the column is taken as numeric"),
         ({"cross": [("from", "day")]}, "--cross 'day': a date is taken by its parts; name one of: day:month, day:day"),
         ({"cross": [("from", "to")], "cross_buckets": 0}, "a cross needs 1 bucket or more, got 0"),

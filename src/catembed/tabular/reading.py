@@ -57,13 +57,15 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _without_views(type: pa.DataType) -> pa.DataType:
-    """The type with large text and bytes in the place of views, in dictionaries and lists as well."""
+    """The type with large text and bytes in the place of views, in dictionaries, lists and structs as well."""
     if pa.types.is_string_view(type):
         return pa.large_string()
     if pa.types.is_binary_view(type):
         return pa.large_binary()
     if pa.types.is_dictionary(type):
         return pa.dictionary(type.index_type, _without_views(type.value_type), type.ordered)
+    if pa.types.is_struct(type):
+        return pa.struct([each.with_type(_without_views(each.type)) for each in type])
     if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
         value = _without_views(type.value_type)
         if value == type.value_type:

@@ -9,7 +9,18 @@ import numpy as np
 import pyarrow as pa
 
 from catembed.errors import TableError
-from catembed.tabular.schema import AS_ASKED, CATEGORICAL, CROSS, DATE, LIST, TARGET, Feature, Schema, not_categories
+from catembed.tabular.schema import (
+    AS_ASKED,
+    CATEGORICAL,
+    CROSS,
+    DATE,
+    LIST,
+    TARGET,
+    Feature,
+    Schema,
+    is_any_list,
+    not_categories,
+)
 
 _FEWEST = 2
 _MOST_BUCKETS = 1 << 27
@@ -114,7 +125,7 @@ def _role(schema: Schema, name: str, option: str, allowed: Sequence[str], table:
     if column.role == DATE:
         parts = [each.name for each in schema.features if each.column == name]
         raise TableError(f"--{option} {name!r}: a date is taken by its parts; name one of: {', '.join(parts)}")
-    if column.role == LIST:
+    if option == "cross" and is_any_list(table.column(name).type):
         raise TableError(f"--{option} {name!r}: a list has no single value to be combined; name another column")
     problem = not_categories(table, name)
     if column.reason == AS_ASKED:

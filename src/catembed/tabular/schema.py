@@ -312,7 +312,7 @@ def _obstacle(facts: _Facts, wish: str) -> str | None:
         return f"categories are text, whole numbers, booleans or dates; the column holds {facts.type} values"
     if wish == CATEGORICAL and pa.types.is_nested(facts.type):
         return f"the column holds {facts.type} values" + ("; take it as lists with --list" if facts.list else "")
-    if wish == LIST and not facts.list and _is_any_list(facts.type):
+    if wish == LIST and not facts.list and is_any_list(facts.type):
         return (
             f"the members of a list are categories: text, whole numbers or booleans; they are {facts.type.value_type} "
             "values; convert them, or leave the column out with --ignore"
@@ -347,13 +347,14 @@ def _is_empty(array: pa.Array) -> bool:
     return array.null_count == len(array)
 
 
-def _is_any_list(type: pa.DataType) -> bool:
+def is_any_list(type: pa.DataType) -> bool:
+    """Whether it is a list, of whatever there is."""
     return pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type)
 
 
 def _is_list(type: pa.DataType) -> bool:
     """Whether it is a list of what can be categories."""
-    if not _is_any_list(type):
+    if not is_any_list(type):
         return False
     value = type.value_type.value_type if pa.types.is_dictionary(type.value_type) else type.value_type
     return any(each(value) for each in (*_TEXT, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null))

@@ -1,5 +1,6 @@
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from catembed import tabular
@@ -85,6 +86,8 @@ def test_models_lists_shared_tables_and_crosses(run, trips, tmp_path):
     code, _, err = run("neighbors", tmp_path / "m", "from×to", "b")
     assert (code, err.count("\n")) == (1, 1)
     assert "is a cross" in err
+    assert run("vectors", tmp_path / "m", "from×to", "--out", tmp_path / "v.parquet")[0] == 0
+    assert set(pq.read_table(tmp_path / "v.parquet").column("row").to_pylist()) == {"bucket"}
 
 
 def test_another_separator(run, trips, tmp_path):
@@ -100,6 +103,9 @@ def test_another_separator(run, trips, tmp_path):
     [
         (["SOURCE", "--target", "price", "--share", "fruit"], "--share fruit: a vocabulary is shared by two columns"),
         (["SOURCE", "--target", "price", "--cross", "fruit,color"], "--cross 'color': the table has no such column"),
+        (["SOURCE", "--target", "price", "--cross", ""], "--cross names no column: a cross is made of two columns or"),
+        (["SOURCE", "--target", "price", "--cross-buckets", "9"], "--cross-buckets 9: there is no cross; ask for one"),
+        (["SOURCE", "--target", "price", "--separator", ";"], "--separator ';': there is no column of text for it to"),
         (["none.csv", "--target", "a"], "no such file: none.csv"),
         (["SOURCE", "--target", "prize"], "no column 'prize' to be the target; it has: fruit, shop, open, price"),
         (["SOURCE", "--target", "price > 99"], "is constant"),
@@ -174,3 +180,7 @@ def test_column_names_are_printed_as_they_are(run, tmp_path):
     (tmp_path / "t.csv").write_text("[bold]x[/bold] :apple:,y\n" + "a,0\nb,1\n" * 30)
     _, out, _ = run("fit", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "m", "--epochs", 1)
     assert out.count("[bold]x[/bold] :apple:") == 2  # among the columns and among the vectors
+
+
+def test_the_help_says_that_commas_divide_names(run):
+    assert " ".join(run("fit", "--help")[1].replace("│", " ").split()).count("none with a comma in its name") == 2

@@ -1,5 +1,6 @@
 import json
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -44,3 +45,11 @@ def test_user_errors(run, model, arguments, part):
     code, _, err = run("neighbors", model, *arguments)
     assert (code, err.count("\n")) == (1, 1)
     assert part in err
+
+
+def test_a_column_without_categories_is_no_cross(run, tmp_path):
+    tags = pa.array([[], []] * 40, pa.list_(pa.string()))
+    rows = pa.table({"tags": tags, "shop": ["a", "b"] * 40, "y": [0.5, 1.5] * 40})
+    tabular.fit(rows, "y", lists=["tags"], epochs=1).save(tmp_path / "m")
+    code, _, err = run("neighbors", tmp_path / "m", "tags", "a")
+    assert (code, err) == (1, "catembed: column 'tags' has no categories: it had no value in training\n")

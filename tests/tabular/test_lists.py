@@ -94,13 +94,19 @@ def test_digits_stay_text_where_they_are_divided(tmp_path):
         ({"lists": ["tag"]}, "--list 'tag': the table has no such column; it has: tags, shop, value"),
         ({"lists": ["size"]}, "--list 'size': a list is a column of lists, or text that --separator divides"),
         ({"categorical": ["tags"]}, "--categorical 'tags': the column holds list<item: string> values; .* --list"),
-        ({"lists": ["shop"], "separator": ""}, "--separator must be a text of one character or more"),
+        ({"lists": ["shop"], "separator": ""}, "--separator must be a text of one character or more.* an empty one"),
+        ({"lists": ["shop"], "separator": 3}, "--separator must be a text of one character or more.* got 3"),
+        ({"separator": ";"}, "--separator ';': there is no column of text for it to divide; name one with --list"),
+        ({"lists": ["tags"], "separator": ";"}, "--separator ';': there is no column of text for it to divide"),
+        ({"lists": ["code"]}, "column 'code' holds bytes that are no UTF-8 text"),
+        ({"lists": ["marks"]}, "--list 'marks': the members of a list are categories: .*; they are double values"),
         ({"lists": ["value"]}, "--list 'value': this column makes the target"),
     ],
 )
 def test_what_cannot_be_a_list_is_told(asked, part):
+    more = {"size": range(20), "code": [b"\xff|\xfe", b"a"] * 10, "marks": [[0.5], [1.5]] * 10}
     with pytest.raises(TableError, match=part):
-        tabular.fit({**rows(20), "size": range(20)}, "value", epochs=1, **asked)
+        tabular.fit({**rows(20), **more}, "value", epochs=1, **asked)
 
 
 def test_a_model_of_lists_refuses_what_are_none():
@@ -116,3 +122,11 @@ def test_equal_lists_are_pooled_once_and_predict_the_same(monkeypatch):
     one_by_one = [fitted.predict({name: [given[name][row]] for name in ("tags", "shop")}) for row in range(5)]
     found = torch.tensor([each["prediction"][0].as_py() for each in one_by_one])
     torch.testing.assert_close(found, torch.tensor(once["prediction"].to_pylist()[:5]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_validation_file_is_read_as_text_where_the_table_has_text(tmp_path):
+    given = pl.DataFrame({"zip": ["01", "2"] * 40, "tags": ["3|4", "5"] * 40, "y": [0.5, 1.5] * 40})
+    (tmp_path / "v.csv").write_text("zip,tags,y\n" + "01,3,0.5\n2,5,1.5\n" * 5)
+    fitted = tabular.fit(given, "y", lists=["tags"], valid=tmp_path / "v.csv", epochs=1)
+    assert fitted.report["rows"]["validation"] == 10
+    assert set(fitted.layers["zip"].vocabulary) == {"01", "2"}

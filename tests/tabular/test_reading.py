@@ -7,6 +7,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
+from catembed import tabular
 from catembed.errors import TableError
 from catembed.tabular.reading import read, write
 
@@ -118,3 +119,39 @@ def test_bad_places_to_write_are_refused(tmp_path, name, part):
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(TableError, match=part):
         write(pa.table(ROWS), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("column", "type"),
+    [
+        (pl.Series([["a", "b"], None, ["a", None]], dtype=pl.Array(pl.String, 2)), pa.list_(pa.large_string(), 2)),
+        (pl.Series([[b"a", b"b"], None, [b"a"]], dtype=pl.List(pl.Binary)), pa.large_list(pa.large_binary())),
+        (pl.Series([["a"], None, []], dtype=pl.List(pl.String)), pa.large_list(pa.large_string())),
+        (pl.Series([b"a", None, b"b"], dtype=pl.Binary), pa.large_binary()),
+        (pl.Series(["a", None, "b"], dtype=pl.Categorical), pa.large_string()),
+        (pl.Series([{"a": "x"}, None, {"a": "y"}]), pa.struct({"a": pa.large_string()})),
+        (pa.array([["a"], None, []], pa.list_(pa.string_view())), pa.list_(pa.large_string())),
+        (pa.array([["a"], None, []], pa.list_(pa.binary_view())), pa.list_(pa.large_binary())),
+        (pa.array([["a"], None, []], pa.list_(pa.string())), pa.list_(pa.string())),
+    ],
+)
+def test_views_are_read_in_columns_lists_and_dictionaries(column, type):
+    source = pl.DataFrame({"c": column}) if isinstance(column, pl.Series) else pa.table({"c": column})
+    found = read(source).column("c")
+    assert (found.type, found.to_pylist()) == (type, pa.table(source)["c"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([["a", "b"], ["a", "c"]] * 40, dtype=pl.Array(pl.String, 2)),
+        pl.Series([[b"a", b"b"], [b"a"]] * 40, dtype=pl.List(pl.Binary)),
+        pl.Series([["a", "b"], ["a"]] * 40, dtype=pl.List(pl.Categorical)),
+        pl.Series(["a", "b"] * 40, dtype=pl.Categorical),
+    ],
+)
+def test_columns_of_views_are_learned_from(column):
+    rows = pl.DataFrame({"c": column, "y": [0.5, 1.5] * 40})
+    fitted = tabular.fit(rows, "y", epochs=1)
+    assert "c" in fitted.layers
+    assert fitted.predict(rows).num_rows == 80

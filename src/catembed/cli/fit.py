@@ -63,11 +63,17 @@ def fit(
     separator: Annotated[str, typer.Option(metavar="TEXT", help="What divides the text of --list columns.")] = "|",
     share: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="Columns that have one vocabulary and one table; may be repeated."),
+        typer.Option(
+            metavar="A,B",
+            help="Columns that have one vocabulary and one table, none with a comma in its name; may be repeated.",
+        ),
     ] = None,
     cross: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="Columns whose combination is a feature as well; may be repeated."),
+        typer.Option(
+            metavar="A,B",
+            help="Columns whose combination is a feature as well, none with a comma in its name; may be repeated.",
+        ),
     ] = None,
     cross_buckets: Annotated[
         int | None,

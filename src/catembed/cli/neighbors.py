@@ -43,12 +43,15 @@ def _category(layer: CategoryEmbedding, column: str, value: str) -> Any:
         TableError: there is none.
     """
     from catembed.errors import TableError
+    from catembed.vocabulary import CrossVocabulary
 
     vocabulary = layer.vocabulary
-    if not len(vocabulary.categories):
+    if isinstance(vocabulary, CrossVocabulary):
         raise TableError(
             f"column {column!r} is a cross: its combinations are hashed, so that no row has one of its own"
         )
+    if not len(vocabulary.categories):
+        raise TableError(f"column {column!r} has no categories: it had no value in training")
     text = {str(each).lower() if vocabulary.kind == "boolean" else str(each): each for each in vocabulary}
     wanted = value.lower() if vocabulary.kind == "boolean" else value
     if wanted in text:

@@ -17,16 +17,17 @@ def vectors(
 ) -> None:
     """Write the vectors of COLUMN: one row per id, with its category, count and numbers v0, v1, ….
 
-    The column 'row' tells categories from the rows that missing and unseen values have.
+    The column 'row' tells categories from the rows that missing and unseen values have, and from buckets of a cross.
     """
     import pyarrow as pa
 
     from catembed import tabular
+    from catembed.vocabulary import CrossVocabulary
 
     tabular.check_file(out)
     layer = tabular.load_layer(model, column)
     vocabulary, weight = layer.vocabulary, layer.embedding.weight.detach().numpy()
-    kinds = ["category"] * len(vocabulary)
+    kinds = ["bucket" if isinstance(vocabulary, CrossVocabulary) else "category"] * len(vocabulary)
     for kind, reserved in (("missing", vocabulary.missing_id), ("unknown", vocabulary.unknown_id)):
         if reserved is not None:
             kinds[reserved] = kind

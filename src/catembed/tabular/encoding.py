@@ -21,6 +21,7 @@ from catembed.tabular.arrow import compute as pc
 from catembed.tabular.bags import Bags
 from catembed.tabular.schema import CATEGORICAL, CROSS, LIST, NUMERIC, Feature
 from catembed.vocabulary import CrossVocabulary, Vocabulary
+from catembed.vocabulary.encoding import label
 
 _KNOTS = 255
 _BUCKETS = 16, 1 << 20  # of a cross, at least and at most
@@ -168,11 +169,11 @@ class Encoder:
         for feature in _ordered(self.features):
             vocabulary = self.vocabularies[feature.name]
             if isinstance(vocabulary, CrossVocabulary):
-                ids.append(_encoded(vocabulary, {name: values[name] for name in vocabulary.columns}))
+                ids.append(_encoded(vocabulary, {name: values[name] for name in vocabulary.columns}, feature.name))
             elif feature.role == CATEGORICAL:
-                ids.append(_ids(vocabulary, values[feature.name]))
+                ids.append(_ids(vocabulary, values[feature.name], feature.name))
             else:
-                bags.append(_bags(vocabulary, feature.values(table), values[feature.name]))
+                bags.append(_bags(vocabulary, feature.values(table), values[feature.name], feature.name))
         numbers = [self.scales[each.name](_floats(each, table)) for each in self.features if each.role == NUMERIC]
         return Rows(
             torch.stack(ids, 1) if ids else torch.empty((rows, 0), dtype=torch.int64),
@@ -212,34 +213,38 @@ def _cross(
 ) -> CrossVocabulary:
     """The hashed combinations of the columns of ``feature``."""
     if buckets is None:
-        parts = torch.stack([_ids(learned[name], values[name]) for name in feature.parts], 1)
+        parts = torch.stack([_ids(learned[name], values[name], name) for name in feature.parts], 1)
         fewest, most = _BUCKETS
         buckets = min(most, max(fewest, 1 << (2 * len(parts.unique(dim=0)) - 1).bit_length()))
     kinds = [learned[name].kind for name in feature.parts]
     return CrossVocabulary(feature.parts, buckets, kind=kinds, name=feature.name)
 
 
-def _encoded(vocabulary: Vocabulary | CrossVocabulary, values: Any) -> torch.Tensor:
+def _encoded(vocabulary: Vocabulary | CrossVocabulary, values: Any, name: str) -> torch.Tensor:
     try:
         return vocabulary.encode(values)
     except VocabularyError as fact:
-        raise TableError(str(fact)) from None
+        # A shared vocabulary bears the name of its first column, not of the one that is read.
+        shared, problem = label(vocabulary.name), str(fact)
+        own = problem.startswith(shared)
+        raise TableError(label(name) + problem.removeprefix(shared) if own else problem) from None
 
 
-def _ids(vocabulary: Vocabulary | CrossVocabulary, values: pa.Array) -> torch.Tensor:
+def _ids(vocabulary: Vocabulary | CrossVocabulary, values: pa.Array, name: str) -> torch.Tensor:
+    """The ids of one feature, called ``name``."""
     if pa.types.is_null(values.type):  # a file whose column is empty tells no type
         return torch.zeros(len(values), dtype=torch.int64)  # the missing row
-    return _encoded(vocabulary, values)
+    return _encoded(vocabulary, values, name)
 
 
-def _bags(vocabulary: Vocabulary | CrossVocabulary, column: pa.Array, values: pa.Array) -> Bags:
+def _bags(vocabulary: Vocabulary | CrossVocabulary, column: pa.Array, values: pa.Array, name: str) -> Bags:
     """The ids of lists; ``values`` are those of all lists that are not missing."""
     if pa.types.is_null(column.type):
         return Bags.of(torch.zeros(len(column), dtype=torch.int64), torch.ones(len(column), dtype=torch.int64))
     gone = torch.from_numpy(np.array(column.is_null().to_numpy(zero_copy_only=False)))
     lengths = torch.from_numpy(np.array(pc.fill_null(pc.list_value_length(column), 1))).long()
     ids = torch.zeros(int(lengths.sum()), dtype=torch.int64)  # the missing row
-    ids[~gone.repeat_interleave(lengths)] = _ids(vocabulary, values)
+    ids[~gone.repeat_interleave(lengths)] = _ids(vocabulary, values, name)
     return Bags.of(ids, lengths)
 
 

@@ -18,7 +18,7 @@ from catembed.tabular.fitted import Fitted
 from catembed.tabular.model import Inputs, OneHotLinear
 from catembed.tabular.models import kind
 from catembed.tabular.objective import Objective
-from catembed.tabular.reading import read
+from catembed.tabular.reading import read, text_columns
 from catembed.tabular.relations import crossed, shared
 from catembed.tabular.schema import SEPARATOR, Schema, classify
 from catembed.tabular.split import by_time, random_split
@@ -122,8 +122,8 @@ def fit(
     schema = classify(
         whole, goal.column, categorical=categorical, numeric=numeric, ignore=ignore, lists=lists, separator=separator
     )
-    schema = crossed(schema, cross, cross_buckets)
-    groups = shared(schema, share)
+    schema = crossed(schema, cross, cross_buckets, whole)
+    groups = shared(schema, share, whole)
     if model == "fm" and len(schema.features) < 2:
         raise TableError(
             f"a factorisation machine is of pairs of features, and there is one: {schema.features[0].name!r}; take "
@@ -132,7 +132,7 @@ def fit(
     rows = whole.filter(pa.array(known.present))
     if valid is not None:
         training, trained = rows, known.values
-        validation, validated = _validation(valid, whole, goal, known)
+        validation, validated = _validation(valid, whole, lists, goal, known)
         split = "the validation table given"
     else:
         chosen, split = (
@@ -257,9 +257,10 @@ def _report(
     }
 
 
-def _validation(valid: Any, whole: pa.Table, goal: Target, known: Labels) -> tuple[pa.Table, np.ndarray]:
-    text = [field.name for field in whole.schema if pa.types.is_string(field.type)]
-    table = read(valid, text=text)
+def _validation(
+    valid: Any, whole: pa.Table, lists: Sequence[str], goal: Target, known: Labels
+) -> tuple[pa.Table, np.ndarray]:
+    table = read(valid, text=[*text_columns(whole), *lists])
     if goal.column not in table.column_names:
         raise TableError(f"the validation table has no column {goal.column!r}, which makes the target")
     found = labels(goal, goal.values(table), known.task, known.classes)

@@ -46,17 +46,40 @@ def read(source: Any, text: Sequence[str] = ()) -> pa.Table:
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Categoricals by value, never by code; views and decimals as types with more functions."""
-    if pa.types.is_dictionary(column.type):
-        if isinstance(column.type.value_type, pa.BaseExtensionType):
-            return column  # Arrow cannot decode them; classify leaves them out
-        column = column.cast(column.type.value_type)
-    if pa.types.is_string_view(column.type):
-        return column.cast(pa.large_string())
-    if pa.types.is_decimal(column.type):
-        return column.cast(pa.float64())
-    if pa.types.is_large_list(column.type) and pa.types.is_string_view(column.type.value_type):
-        return column.cast(pa.large_list(pa.large_string()))
-    return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
+    if pa.types.is_dictionary(column.type) and isinstance(column.type.value_type, pa.BaseExtensionType):
+        return column  # Arrow cannot decode them; classify leaves them out
+    kind = _without_views(column.type)
+    if kind != column.type:
+        column = column.cast(kind)
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
+def _without_views(type: pa.DataType) -> pa.DataType:
+    """The type with large text and bytes in the place of views, in dictionaries, lists and structs as well."""
+    if pa.types.is_string_view(type):
+        return pa.large_string()
+    if pa.types.is_binary_view(type):
+        return pa.large_binary()
+    if pa.types.is_dictionary(type):
+        return pa.dictionary(type.index_type, _without_views(type.value_type), type.ordered)
+    if pa.types.is_struct(type):
+        return pa.struct([each.with_type(_without_views(each.type)) for each in type])
+    if pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type):
+        value = _without_views(type.value_type)
+        if value == type.value_type:
+            return type
+        if pa.types.is_fixed_size_list(type):
+            return pa.list_(value, type.list_size)
+        return pa.list_(value) if pa.types.is_list(type) else pa.large_list(value)
+    return type
+
+
+def text_columns(table: pa.Table) -> list[str]:
+    """The columns of text in a table that was read."""
+    text = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
+    return [field.name for field in table.schema if any(each(field.type) for each in text)]
 
 
 def _read_paths(path: str | bytes, text: Sequence[str]) -> pa.Table:

@@ -21,6 +21,7 @@ from catembed.tabular.target import combined
 CATEGORICAL, NUMERIC, DATE, IGNORED, TARGET = "categorical", "numeric", "date", "ignored", "target"
 LIST, CROSS = "list", "cross"
 
+AS_ASKED = "as asked"  # the reason for a role that the caller gave
 SEPARATOR = "|"  # of text that is a list
 FEW = 32  # whole numbers with at most so many distinct values are read as codes, not as quantities
 _IDENTIFIER = re.compile(r"(^|[\W_])(id|code|key|zip|zipcode|postcode)$|[a-z](Id|ID|Code|Key)$")
@@ -150,8 +151,9 @@ def classify(
         TableError: a named column that does not exist, is named twice, is the target or cannot be what it is said to
             be; two features of one name; no column left to learn from.
     """
-    if not separator:
-        raise TableError("--separator must be a text of one character or more, such as '|'; got an empty one")
+    if not isinstance(separator, str) or not separator:
+        got = "an empty one" if separator == "" else repr(separator)
+        raise TableError(f"--separator must be a text of one character or more, such as '|'; got {got}")
     wishes = _wishes(table, target, {CATEGORICAL: categorical, NUMERIC: numeric, IGNORED: ignore, LIST: lists})
     columns, features = [], []
     for name in table.column_names:
@@ -166,6 +168,11 @@ def classify(
         elif role == DATE:
             features += [Feature(name, CATEGORICAL, part, zone=_zone(array.type)) for part in _varying_parts(array)]
     _check_names(features)
+    if separator != SEPARATOR and all(each.separator is None for each in features):
+        raise TableError(
+            f"--separator {separator!r}: there is no column of text for it to divide; name one with --list, or leave "
+            "--separator out"
+        )
     if not features:
         raise TableError(
             f"no column is left to learn from besides the target {target!r}: "
@@ -259,7 +266,7 @@ def _role(name: str, facts: _Facts, wish: str | None) -> tuple[str, str]:
         problem = _obstacle(facts, wish)
         if problem:
             raise TableError(f"--{wish} {name!r}: {problem}")
-        return wish, "as asked"
+        return wish, AS_ASKED
     if facts.known == 0:
         return IGNORED, "every value is missing"
     if facts.list:
@@ -305,9 +312,19 @@ def _obstacle(facts: _Facts, wish: str) -> str | None:
         return f"categories are text, whole numbers, booleans or dates; the column holds {facts.type} values"
     if wish == CATEGORICAL and pa.types.is_nested(facts.type):
         return f"the column holds {facts.type} values" + ("; take it as lists with --list" if facts.list else "")
+    if wish == LIST and not facts.list and is_any_list(facts.type):
+        return (
+            f"the members of a list are categories: text, whole numbers or booleans; they are {facts.type.value_type} "
+            "values; convert them, or leave the column out with --ignore"
+        )
     if wish == LIST and not facts.list and not facts.text:
         return f"a list is a column of lists, or text that --separator divides; the column holds {facts.type} values"
     return None
+
+
+def not_categories(table: pa.Table, name: str) -> str | None:
+    """Why a column cannot be categories, or None."""
+    return _obstacle(_Facts(combined(table.column(name))), CATEGORICAL)
 
 
 def _is_opaque(type: pa.DataType) -> bool:
@@ -330,10 +347,14 @@ def _is_empty(array: pa.Array) -> bool:
     return array.null_count == len(array)
 
 
+def is_any_list(type: pa.DataType) -> bool:
+    """Whether it is a list, of whatever there is."""
+    return pa.types.is_list(type) or pa.types.is_large_list(type) or pa.types.is_fixed_size_list(type)
+
+
 def _is_list(type: pa.DataType) -> bool:
     """Whether it is a list of what can be categories."""
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if not any(each(type) for each in lists):
+    if not is_any_list(type):
         return False
     value = type.value_type.value_type if pa.types.is_dictionary(type.value_type) else type.value_type
     return any(each(value) for each in (*_TEXT, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null))
@@ -343,13 +364,17 @@ def _as_lists(column: pa.Array, name: str, separator: str | None) -> pa.Array:
     """A column of lists; text is divided, blanks around its parts are cut and empty parts left out.
 
     Raises:
-        TableError: it holds neither.
+        TableError: it holds neither, or bytes that are no text.
     """
     if _is_list(column.type) or pa.types.is_null(column.type):
         return column
     if separator is None or not any(is_text(column.type) for is_text in _TEXT):
         raise TableError(f"column {name!r} held lists when the model was trained, and now {column.type} values")
-    divided = pc.split_pattern(column.cast(pa.large_string()), separator)
+    try:
+        text = column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        raise TableError(f"column {name!r} holds bytes that are no UTF-8 text; decode them to divide them") from None
+    divided = pc.split_pattern(text, separator)
     parts = pc.utf8_trim_whitespace(divided.values)
     kept = pc.not_equal(parts, "")
     before = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])

@@ -77,7 +77,7 @@ def fit(
     ] = None,
     cross_buckets: Annotated[
         int | None,
-        typer.Option(help="Rows for the combinations of a cross. [default: about twice as many as there are]"),
+        typer.Option(help="Rows for the combinations of a cross. [default: two to four times as many as there are]"),
     ] = None,
     valid: Annotated[
         str | None, typer.Option(metavar="FILE", help="Validate on this table, not on a part of TABLE.")

@@ -109,7 +109,7 @@ class Encoder:
             features: what is made of the columns.
             table: the training rows.
             share: features that have one vocabulary.
-            buckets: of each cross; by default about twice as many as there are combinations in the training rows.
+            buckets: of each cross; by default two to four times as many as the training rows have.
 
         Raises:
             TableError: a column that cannot be what its role says; columns that cannot share a vocabulary.

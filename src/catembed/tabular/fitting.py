@@ -84,7 +84,8 @@ def fit(
         separator: what divides that text.
         share: groups of columns that have one vocabulary and one table, such as ``[("origin", "dest")]``.
         cross: groups of columns whose combination is a feature as well, hashed; such as ``[("origin", "dest")]``.
-        cross_buckets: how many rows the combinations of each cross share, by default two to four times as many as there are.
+        cross_buckets: how many rows the combinations of each cross share; by default two to four times as many as they
+            are.
         valid: a table to validate on, instead of a part of ``table``.
         valid_by_time: a column of dates or numbers: validate on the latest rows instead of random ones.
         valid_fraction: the part of the rows that is validated on.

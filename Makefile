@@ -19,7 +19,7 @@ test: .venv/dev
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope -m "not full"
 
 test-full: .venv/dev
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q --timeout 1800
 
 lint: .venv/dev
 	$(PY) -m ruff check .

@@ -58,7 +58,13 @@ def test_links_within_the_repository_lead_somewhere(page):
 EXAMPLES = sorted(path for path in ROOT.glob("examples/*.py") if path.stem not in ("__init__", "flights"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+LONG = ("movielens",)  # minutes; tests/tabular/test_demo.py goes the same way on fewer rows
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=pytest.mark.full if path.stem in LONG else (), id=path.stem) for path in EXAMPLES],
+)
 def test_example_runs(example, tmp_path):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     command = [sys.executable, "-m", f"examples.{example.stem}"]

@@ -3,8 +3,17 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 SPARE = b"12345678"  # what lies before and behind the values; eight bytes, so that every layout can hold it
+
+
+@pytest.fixture
+def threads():
+    """Set the number of torch's threads, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def views(values, kind, buffers=3):

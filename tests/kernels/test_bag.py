@@ -19,13 +19,6 @@ MODES = ["sum", "mean", "sqrtn", "max"]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def quarters(*shape, dtype=torch.float32):
     return (torch.randint(-8, 9, shape) / 4).to(dtype)
 

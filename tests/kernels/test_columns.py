@@ -17,13 +17,6 @@ OURS = {"columns": columns, "column_grads": column_grads}
 DEFINED = {name: getattr(reference_columns, name) for name in OURS}
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def quarters(*shape, dtype=torch.float32):
     return (torch.randint(-8, 9, shape) / 4).to(dtype)
 

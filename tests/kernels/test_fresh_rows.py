@@ -25,13 +25,6 @@ KNOWN = [
 SEEDS = [0, 1, -1, 2**63, 0x299F31D0A4093822]
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def drawn(keys, columns, seed=3, dtype=torch.float32, function=fresh_rows):
     out = torch.full((len(keys), columns), math.nan, dtype=dtype)
     function(out, seed, torch.as_tensor(keys))

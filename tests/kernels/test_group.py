@@ -9,13 +9,6 @@ from catembed.kernels import reference
 from catembed.kernels.cpu.group import group
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def assert_same(ids, num_rows):
     ours, theirs = group(ids, num_rows), reference.group(ids, num_rows)
     for part, expected in zip(ours, theirs, strict=True):

@@ -33,13 +33,6 @@ KNOWN = {
 }
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def of_bytes(values):
     return spans(pa.array(values, pa.large_binary()))
 

@@ -5,7 +5,6 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,13 +18,6 @@ from catembed.vocabulary.forms import spans
 
 PLAN = Plan(seed=7, head=HEAD + 8, text=False, limit=2**62)
 ORDERS = st.sampled_from(["frequency", "sorted", "first"])
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def ranked(values, counts, firsts, order, *, numeric=False):

@@ -29,7 +29,7 @@ from catembed.nn.plain import to_torch
 from catembed.nn.vocabulary_state import AnyVocabulary, from_state, to_state
 from catembed.vocabulary import CrossVocabulary, HashVocabulary, Vocabulary, check_separator, encode_bags
 
-__all__ = ["CategoryEmbedding", "grows_by"]
+__all__ = ["CategoryEmbedding", "grows_by", "table_of"]
 
 _NOT_GIVEN: Any = object()
 _CHOICES = ("error", "match")
@@ -404,3 +404,8 @@ def _check_pooling(pooling: Any, separator: Any, vocabulary: AnyVocabulary) -> N
         raise ValueError(f"pooling needs hashes=1, one id for each value (got hashes={vocabulary.hashes})")
     if separator is not None and vocabulary.kind not in ("string", "empty"):
         raise VocabularyError(f"separator={separator!r} splits strings (got categories of kind {vocabulary.kind!r})")
+
+
+def table_of(layer: Any) -> Any:
+    """The table of a layer: that of a ``CategoryEmbedding``, or the layer itself."""
+    return layer.embedding if isinstance(layer, CategoryEmbedding) else layer

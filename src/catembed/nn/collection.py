@@ -19,7 +19,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from catembed.functional import Lookup, lookup_columns
 from catembed.nn import collection_inputs as inputs
-from catembed.nn.category_embedding import CategoryEmbedding
+from catembed.nn.category_embedding import CategoryEmbedding, table_of
 from catembed.nn.collection_fit import fitted_layers
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
@@ -246,7 +246,7 @@ def _check(name: Any, layer: Any, output: str) -> None:
         raise TypeError(
             f"column {name!r} takes a CategoryEmbedding, Embedding or EmbeddingBag (got {type(layer).__name__}){hint}"
         )
-    if output == "concat" and getattr(_table(layer), "mode", None) == "none":
+    if output == "concat" and getattr(table_of(layer), "mode", None) == "none":
         raise ValueError(f"column {name!r} gives sequences of vectors, not one for each row: that needs output='dict'")
 
 
@@ -256,12 +256,8 @@ def _escaped(name: str) -> str:
     return plain if plain and not hasattr(_BARE, plain) else f"{plain}%"
 
 
-def _table(layer: Layer) -> Any:
-    return layer.embedding if isinstance(layer, CategoryEmbedding) else layer
-
-
 def _width(layer: Layer) -> int:
-    return _table(layer).weight.shape[-1]
+    return table_of(layer).weight.shape[-1]
 
 
 def _grows(layer: Layer) -> bool:

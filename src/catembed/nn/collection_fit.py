@@ -60,15 +60,19 @@ def _owner(name: str, schema: Mapping[str, Any]) -> str:
             f"column {name!r} has settings as a dict, the name of the column whose table it shares, or a layer "
             f"(got {entry!r:.100})"
         )
-    if owner not in schema or isinstance(schema[owner], str) or _SHARES in _own_settings(schema[owner], all=True):
+    if owner not in schema or _shares(schema[owner]):
         reason = "shares another's itself" if owner in schema else "is none of the columns"
         raise TableError(f"column {name!r} shares the table of column {owner!r}, which {reason}")
     return owner
 
 
-def _own_settings(entry: Any, all: bool = False) -> dict[str, Any]:
-    settings = dict(entry) if isinstance(entry, Mapping) else {}
-    return settings if all else {key: value for key, value in settings.items() if key != _SHARES}
+def _shares(entry: Any) -> bool:
+    """Whether a column's entry names another column, whose table it shares."""
+    return isinstance(entry, str) or (isinstance(entry, Mapping) and _SHARES in entry)
+
+
+def _own_settings(entry: Any) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != _SHARES} if isinstance(entry, Mapping) else {}
 
 
 def _names(columns: Any) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from catembed.errors import FormatError
 from catembed.functional import MODES
-from catembed.nn.category_embedding import CategoryEmbedding
+from catembed.nn.category_embedding import CategoryEmbedding, table_of
 from catembed.nn.collection import EmbeddingCollection
 from catembed.nn.embedding import Embedding
 from catembed.nn.embedding_bag import EmbeddingBag
@@ -61,8 +61,8 @@ def _of_collection(collection: EmbeddingCollection) -> tuple[dict[str, Any], dic
         number = numbers[id(layer)] = len(headers)
         header, own = _of_layer(layer)
         headers.append(header)
-        if held.setdefault(id(_table(layer).weight), number) != number:
-            header["weight"] = held[id(_table(layer).weight)]
+        if held.setdefault(id(table_of(layer).weight), number) != number:
+            header["weight"] = held[id(table_of(layer).weight)]
             del own["weight"]
         if isinstance(layer, CategoryEmbedding) and held.setdefault(id(layer.vocabulary), number) != number:
             header["vocabulary"] = held[id(layer.vocabulary)]
@@ -72,12 +72,8 @@ def _of_collection(collection: EmbeddingCollection) -> tuple[dict[str, Any], dic
     return {"content": _COLLECTION, "output": collection.output, "columns": columns, "tables": headers}, tensors
 
 
-def _table(layer: Any) -> Any:
-    return layer.embedding if isinstance(layer, CategoryEmbedding) else layer
-
-
 def _of_layer(layer: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    table = _table(layer)
+    table = table_of(layer)
     if type(layer) not in _KINDS.values() or type(table) not in (Embedding, EmbeddingBag):
         raise TypeError(
             "save() takes a catembed.Embedding, EmbeddingBag, CategoryEmbedding, EmbeddingCollection or Vocabulary, "
@@ -189,7 +185,7 @@ def _layer_of_collection(table: dict[str, Any], tensors: dict[str, Tensor], befo
         owner = _referred(header.pop("weight"), before)
         if "weight" in tensors:
             raise FormatError("it has a weight, and refers to that of another table")
-        tensors = {**tensors, "weight": _table(owner).weight.detach()}
+        tensors = {**tensors, "weight": table_of(owner).weight.detach()}
     vocabulary = None
     if isinstance(header.get("vocabulary"), int):
         vocabulary = getattr(_referred(header["vocabulary"], before), "vocabulary", None)
@@ -197,7 +193,7 @@ def _layer_of_collection(table: dict[str, Any], tensors: dict[str, Tensor], befo
             raise FormatError("it refers to the vocabulary of a table that has none")
     layer = _layer(content, header, tensors, verify, vocabulary)
     if owner is not None:
-        _table(layer).weight = _table(owner).weight
+        table_of(layer).weight = table_of(owner).weight
     return layer
 
 
